@@ -1,0 +1,76 @@
+"""The database: engine, sessions, migrations."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session, create_engine
+
+from orchestrator.errors import ConfigurationError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def connect(url: str) -> Engine:
+    """Open the database at ``url`` (SQLAlchemy's form).
+
+    :raises ConfigurationError: when the URL is not one or its driver is missing.
+    """
+    try:
+        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+    except (SQLAlchemyError, ImportError) as error:
+        raise ConfigurationError(f"MAILFLEET_DATABASE_URL can't be used: {error}") from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own implicit BEGIN is off: it would start a reader that can't be upgraded
+    # to a writer while another process commits (SQLITE_BUSY_SNAPSHOT).
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "busy_timeout=10000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Any) -> None:
+    mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def upgrade(url: str) -> None:
+    """Bring the schema to this version's; harmless when it already is.
+
+    :raises ConfigurationError: when the database can't be opened or is from a newer version.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = connect(url)
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except Exception as error:
+        raise ConfigurationError(f"the database can't be migrated: {error}") from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """A session that only reads: on SQLite it takes no write lock."""
+    with Session(engine.execution_options(sqlite_begin="DEFERRED")) as session:
+        yield session
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Session]:
+    """A session whose block is one transaction: all of it is committed, or none."""
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session

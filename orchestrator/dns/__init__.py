@@ -1,0 +1,1 @@
+"""What stands in DNS: expected records, observation, publishing."""

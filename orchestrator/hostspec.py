@@ -1,0 +1,130 @@
+"""Everything that one host must be. The only thing that rendering and hosts ever see.
+
+All values are plain and frozen; ``HostSpec.digest`` changes when, and only when, the
+desired state of the host does, so no version counter can be forgotten.
+"""
+
+import dataclasses
+import hashlib
+import ipaddress
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+OsName = Literal["debian12", "debian13"]
+
+
+@dataclass(frozen=True)
+class AddressSpec:
+    """One dedicated IP of the host. ``name`` is its PTR name and therefore its EHLO name."""
+
+    ip: str
+    name: str
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return ipaddress.ip_address(self.ip).version
+
+    @property
+    def transport(self) -> str:
+        """Name of the Postfix transport that leaves from this address (letters, digits, ``-``)."""
+        return "out-" + self.ip.replace(".", "-").replace(":", "-")
+
+
+@dataclass(frozen=True)
+class DkimKeySpec:
+    """A key that signs for ``domain``: ``<selector>._domainkey.<domain>``."""
+
+    domain: str
+    selector: str
+    private_key: str = dataclasses.field(repr=False)
+
+
+@dataclass(frozen=True)
+class MailboxSpec:
+    """A mailbox that lives on this host, and the dedicated IP that its mail leaves from.
+
+    ``quota_mib`` is in MiB, 0 for none.
+    """
+
+    email: str
+    password_hash: str = dataclasses.field(repr=False)
+    egress_ip: str
+    quota_mib: int
+
+
+@dataclass(frozen=True)
+class RemoteMailboxSpec:
+    """A mailbox of a domain that this host accepts mail for, but that lives on another host."""
+
+    email: str
+    hostname: str
+
+
+@dataclass(frozen=True)
+class ProbeSpec:
+    """A sender whose mail leaves through one dedicated IP, to prove it to the control plane."""
+
+    sender: str
+    egress_ip: str
+
+
+@dataclass(frozen=True)
+class TlsSpec:
+    """The host's certificate chain and private key, both PEM."""
+
+    certificate: str
+    private_key: str = dataclasses.field(repr=False)
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """The desired state of one host.
+
+    ``address`` is the host's own IPv4 address, from which bounces and the postmaster's mail
+    leave under ``hostname``; tenants never send from it. ``domains`` are the proven domains
+    for which the host accepts mail. Sizes are in bytes.
+    """
+
+    hostname: str
+    os: OsName
+    address: str
+    addresses: tuple[AddressSpec, ...]
+    domains: tuple[str, ...]
+    dkim_keys: tuple[DkimKeySpec, ...]
+    mailboxes: tuple[MailboxSpec, ...]
+    remote_mailboxes: tuple[RemoteMailboxSpec, ...]
+    probes: tuple[ProbeSpec, ...]
+    tls: TlsSpec
+    message_size_limit: int
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the whole desired state, as 64 hexadecimal digits."""
+        canonical = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class RenderedFile:
+    """One file as it must be on the host. ``mode`` is an octal number such as 0o640.
+
+    ``daemon`` is whose reload makes a change of it effective (``None``: read at each use).
+    ``lookup_table`` marks a source of ``postmap``, whose index is built beside it.
+    """
+
+    path: str
+    content: str = dataclasses.field(repr=False)
+    owner: str
+    group: str
+    mode: int
+    daemon: Literal["postfix", "dovecot", "opendkim"] | None
+    secret: bool = False
+    lookup_table: bool = False
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content, as 64 hexadecimal digits."""
+        return hashlib.sha256(self.content.encode()).hexdigest()

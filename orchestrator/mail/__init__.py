@@ -1,0 +1,1 @@
+"""Mail as a client and as a receiver: SMTP, IMAP, MIME."""

@@ -1,0 +1,311 @@
+"""The tables. No behaviour: rules live in ``services``, observation in ``reconciler``."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import JSON, DateTime, Enum, Index, MetaData, UniqueConstraint, text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+from uuid_utils.compat import uuid7
+
+from orchestrator.conditions import Reason, Status, Type
+
+SQLModel.metadata.naming_convention = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+).naming_convention
+
+
+def utcnow() -> datetime:
+    """The present, with its time zone."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time: SQLite forgets the zone, so UTC is put back when it is read."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To the database: always UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From the database: always with a zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _as_text(enum: type[StrEnum]) -> type[Any]:
+    # Plain text with the enum's values: a new reason must not need a migration.
+    column_type = Enum(
+        enum,
+        native_enum=False,
+        create_constraint=False,
+        length=32,
+        values_callable=lambda members: [member.value for member in members],
+    )
+    return cast(type[Any], column_type)
+
+
+class AddressState(StrEnum):
+    """Lifecycle of a dedicated IP."""
+
+    FREE = "free"
+    ASSIGNED = "assigned"
+    COOLDOWN = "cooldown"
+    QUARANTINED = "quarantined"
+
+
+class DomainMode(StrEnum):
+    """Whether the tenant brings the domain or we buy it for them."""
+
+    BYO = "byo"
+    BUY = "buy"
+
+
+class OrderKind(StrEnum):
+    """What was ordered."""
+
+    DOMAIN = "domain"
+    ADDRESSES = "ips"
+    MAILBOXES = "mailboxes"
+
+
+class OrderStatus(StrEnum):
+    """How far an order is."""
+
+    PENDING_PROVISION = "pending_provision"
+    PROVISIONED = "provisioned"
+    FAILED = "failed"
+
+
+class DkimState(StrEnum):
+    """Lifecycle of a DKIM key."""
+
+    ACTIVE = "active"
+    RETIRED = "retired"
+
+
+class Row(SQLModel):
+    """What every table has."""
+
+    id: UUID = Field(default_factory=uuid7, primary_key=True)
+    created_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime)
+
+
+class Workspace(Row, table=True):
+    """A tenant. ``verification_token`` proves its domains in DNS."""
+
+    slug: str = Field(unique=True)
+    name: str
+    currency: str = "usd"
+    verification_token: str
+
+
+class ApiKey(Row, table=True):
+    """A bearer token of one workspace; only its digest is kept."""
+
+    workspace_id: UUID = Field(foreign_key="workspace.id", index=True)
+    name: str
+    #: The first eight characters after the prefix, shown to recognise the key.
+    hint: str
+    digest: str = Field(unique=True)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Order(Row, table=True):
+    """A request that costs money or inventory."""
+
+    __tablename__ = "orders"
+
+    workspace_id: UUID = Field(foreign_key="workspace.id", index=True)
+    kind: OrderKind = Field(sa_type=_as_text(OrderKind))
+    status: OrderStatus = Field(
+        default=OrderStatus.PENDING_PROVISION, sa_type=_as_text(OrderStatus)
+    )
+    detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+
+
+class Host(Row, table=True):
+    """An MTA: an ordinary Debian host reached over SSH as root."""
+
+    name: str = Field(unique=True)
+    hostname: str = Field(unique=True)
+    address: str
+    ssh_port: int = 22
+    ssh_user: str = "root"
+    #: ``known_hosts`` form: ``ssh-ed25519 AAAA…``, recorded at enrolment.
+    host_key: str
+    #: Filled by the first probe: ``debian12`` or ``debian13``.
+    os: str | None = None
+    paused: bool = False
+    #: When the next pass is due; a committed change sets it to now.
+    due_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime, index=True)
+    lease_owner: str | None = None
+    lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    failures: int = 0
+    #: Rises with every applied state; the host refuses one that is not newer than its own.
+    generation: int = 0
+    applied_digest: str | None = None
+    applied_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Certificate(Row, table=True):
+    """A host's TLS certificate; ``names`` are its DNS names and IPs."""
+
+    host_id: UUID = Field(foreign_key="host.id", index=True)
+    names: list[str] = Field(sa_type=JSON)
+    chain: str
+    private_key: str
+    not_after: datetime = Field(sa_type=UtcDateTime)
+
+
+class Address(Row, table=True):
+    """One dedicated IP, carried by one host; ``ptr_name`` is its PTR and EHLO name."""
+
+    ip: str = Field(unique=True)
+    version: int
+    ptr_name: str = Field(unique=True)
+    host_id: UUID = Field(foreign_key="host.id", index=True)
+    state: AddressState = Field(default=AddressState.FREE, sa_type=_as_text(AddressState))
+    workspace_id: UUID | None = Field(default=None, foreign_key="workspace.id", index=True)
+    allocated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    released_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reputation_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reputation_flags: list[str] | None = Field(default=None, sa_type=JSON)
+
+
+class Zone(Row, table=True):
+    """A DNS zone that we may update (RFC 2136 with TSIG).
+
+    Only domains of its workspace are published in it; without one it is the fleet's own.
+    Otherwise one tenant could have us prove another tenant's domain.
+    """
+
+    name: str = Field(unique=True)
+    workspace_id: UUID | None = Field(default=None, foreign_key="workspace.id")
+    server: str
+    port: int = 53
+    tsig_name: str
+    tsig_algorithm: str = "hmac-sha256"
+    tsig_secret: str
+
+
+class Domain(Row, table=True):
+    """A tenant's domain, or (``workspace_id`` None) the name of a host.
+
+    ``verified_at`` is set when ownership was seen in DNS, and is never taken back by Unknown.
+    """
+
+    __table_args__ = (
+        Index(
+            "uq_domain_proven",
+            "name",
+            unique=True,
+            sqlite_where=text("verified_at IS NOT NULL AND deleted_at IS NULL"),
+            postgresql_where=text("verified_at IS NOT NULL AND deleted_at IS NULL"),
+        ),
+        Index(
+            "uq_domain_workspace_name",
+            "workspace_id",
+            "name",
+            unique=True,
+            sqlite_where=text("deleted_at IS NULL"),
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+    )
+
+    name: str = Field(index=True)
+    workspace_id: UUID | None = Field(default=None, foreign_key="workspace.id", index=True)
+    host_id: UUID | None = Field(default=None, foreign_key="host.id")
+    mode: DomainMode = Field(default=DomainMode.BYO, sa_type=_as_text(DomainMode))
+    verified_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    checked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: When DNS is looked at next; a change sets it to now.
+    dns_due_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime, index=True)
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class DkimKey(Row, table=True):
+    """A signing key; ``private_key`` is encrypted, ``public_key`` is the record's ``p=``."""
+
+    domain_id: UUID = Field(foreign_key="domain.id", index=True)
+    selector: str
+    private_key: str
+    public_key: str
+    state: DkimState = Field(default=DkimState.ACTIVE, sa_type=_as_text(DkimState))
+
+
+class Mailbox(Row, table=True):
+    """A mailbox and login; ``password`` is encrypted, ``password_hash`` is what hosts get."""
+
+    __table_args__ = (
+        Index(
+            "uq_mailbox_email",
+            "email",
+            "workspace_id",
+            unique=True,
+            sqlite_where=text("deleted_at IS NULL"),
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+    )
+
+    workspace_id: UUID = Field(foreign_key="workspace.id", index=True)
+    domain_id: UUID = Field(foreign_key="domain.id", index=True)
+    address_id: UUID = Field(foreign_key="address.id", index=True)
+    email: str
+    password: str
+    password_hash: str
+    quota_mib: int
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Condition(Row, table=True):
+    """What was last observed of a subject (a host, an address or a domain)."""
+
+    __table_args__ = (UniqueConstraint("subject_id", "type"),)
+
+    subject_id: UUID
+    type: Type = Field(sa_type=_as_text(Type))
+    status: Status = Field(sa_type=_as_text(Status))
+    reason: Reason = Field(sa_type=_as_text(Reason))
+    message: str = ""
+    #: Digest of the desired state that this was observed for.
+    observed_digest: str | None = None
+    transition_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime)
+    observed_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime)
+
+
+class EgressProbe(Row, table=True):
+    """A message sent out through one address, and what the receiver saw of it."""
+
+    address_id: UUID = Field(foreign_key="address.id", index=True)
+    token: str = Field(unique=True)
+    arrived_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    source_ip: str | None = None
+    ehlo: str | None = None
+    dkim_domain: str | None = None
+
+
+class Run(Row, table=True):
+    """One pass over one host that changed or failed something. Holds no secret."""
+
+    host_id: UUID = Field(foreign_key="host.id", index=True)
+    generation: int
+    outcome: str
+    reason: Reason | None = Field(default=None, sa_type=_as_text(Reason))
+    message: str = ""
+    plan: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)
+    #: Step name to seconds.
+    timings: dict[str, float] = Field(default_factory=dict, sa_type=JSON)

@@ -1,0 +1,82 @@
+"""Secrets: encryption at rest, password generation and hashing, token digests."""
+
+import hashlib
+import os
+import secrets as stdlib_secrets
+from functools import cached_property
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from passlib.hash import sha512_crypt
+
+from orchestrator.errors import ConfigurationError
+
+#: 24 URL-safe random bytes, 192 bits: far past what makes one round-trip hashing sound.
+PASSWORD_BYTES = 24
+#: SHA512-CRYPT at its floor: sound for random passwords, 1.3 ms a login (see FACTS).
+HASH_ROUNDS = 1000
+
+
+class Vault:
+    """Encrypts what must be readable again (mailbox passwords, DKIM and TLS keys).
+
+    :param path: file of Fernet keys, one a line, newest first: the first encrypts, all
+        decrypt, so that a key is rotated by putting a new one on top.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def _fernet(self) -> MultiFernet:
+        try:
+            keys = self.path.read_text().split()
+            return MultiFernet([Fernet(key) for key in keys])
+        except OSError as error:
+            raise ConfigurationError(
+                f"can't read the master key {self.path}: {error.strerror}; "
+                "`mailfleet db init` makes one"
+            ) from None
+        except ValueError:
+            raise ConfigurationError(f"{self.path} does not hold Fernet keys") from None
+
+    def encrypt(self, plain: str) -> str:
+        """Encrypt text for the database."""
+        return self._fernet.encrypt(plain.encode()).decode()
+
+    def decrypt(self, token: str) -> str:
+        """Give back what ``encrypt`` was given.
+
+        :raises ConfigurationError: when no master key opens it.
+        """
+        try:
+            return self._fernet.decrypt(token.encode()).decode()
+        except InvalidToken:
+            raise ConfigurationError(
+                f"no key in {self.path} opens a stored secret: is it the right file?"
+            ) from None
+
+
+def create_master_key(path: Path) -> None:
+    """Write a new master key, readable by its owner alone; an existing file is kept."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(Fernet.generate_key() + b"\n")
+
+
+def new_password() -> str:
+    """A random mailbox password of 32 URL-safe characters."""
+    return stdlib_secrets.token_urlsafe(PASSWORD_BYTES)
+
+
+def hash_password(plain: str) -> str:
+    """Hash for Dovecot's password file (``{SHA512-CRYPT}$6$…``)."""
+    return "{SHA512-CRYPT}" + str(sha512_crypt.using(rounds=HASH_ROUNDS).hash(plain))
+
+
+def token_digest(token: str) -> str:
+    """SHA-256 of an API key: it holds 256 random bits, so a fast digest is sound."""
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The verbs, by noun. All rules about what tenants may do live here."""

@@ -1,0 +1,106 @@
+"""Settings: from the environment (``MAILFLEET_…``), then a TOML file, then the defaults."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from orchestrator.errors import ConfigurationError
+
+PREFIX = "MAILFLEET_"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this installation runs. Times are in seconds, sizes in bytes.
+
+    Read with ``load()``; each field is ``MAILFLEET_<FIELD>`` in the environment.
+    """
+
+    #: SQLAlchemy URL; SQLite for one reconciler, PostgreSQL for several.
+    database_url: str = "sqlite:///mailfleet.db"
+    #: File with the master keys that encrypt secrets at rest, newest first.
+    master_key_file: Path = Path("master.key")
+    #: Private key that opens the hosts.
+    ssh_key_file: Path = Path("id_ed25519")
+    #: Where enrolled host keys are written for SSH clients (kept from the database).
+    known_hosts_file: Path = Path("known_hosts")
+    #: The operator's certificate authority, which signs the hosts' certificates.
+    ca_file: Path = Path("ca.pem")
+    ca_key_file: Path = Path("ca.key")
+    #: Address and port that the API listens on.
+    api_host: str = "127.0.0.1"
+    api_port: int = 8025
+    #: Recursive resolvers; empty means those of /etc/resolv.conf.
+    resolvers: tuple[str, ...] = ()
+    dns_timeout: float = 3.0
+    #: The fleet's own domain: names of hosts and of dedicated IPs stand in it.
+    fleet_domain: str = "fleet.invalid"
+    #: Mail to this domain reaches the control plane's receiver, which proves egress.
+    probe_domain: str = "probe.fleet.invalid"
+    #: Addresses on which that receiver listens; empty means that this process has none.
+    probe_listen: tuple[str, ...] = ()
+    probe_port: int = 25
+    ssh_connect_timeout: float = 10.0
+    ssh_command_timeout: float = 30.0
+    apply_timeout: float = 600.0
+    #: How often an unchanged host is probed, and DNS, PTR and egress are looked at again.
+    probe_interval: float = 60.0
+    dns_interval: float = 30.0
+    egress_interval: float = 86400.0
+    #: How long a reconciler may hold a host without saying that it lives.
+    lease_seconds: float = 60.0
+    #: How long a released address rests before another tenant may have it.
+    cooldown_seconds: float = 7 * 86400.0
+    message_size_limit: int = 25 * 1024 * 1024
+    #: Largest request body of the API.
+    request_size_limit: int = 40 * 1024 * 1024
+    mailbox_quota_mib: int = 1024
+    #: Whether mail targets on private or loopback addresses are allowed (the lab needs it).
+    allow_private_targets: bool = False
+
+
+def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    :param path: a TOML file; by default the one named by ``MAILFLEET_CONFIG``, or
+        ``mailfleet.toml`` in the working directory where it exists.
+    :param environ: the environment; by default this process's.
+    :raises ConfigurationError: naming the setting and what is wrong with it.
+    """
+    env = dict(os.environ if environ is None else environ)
+    values = _from_file(path, env)
+    known = {field.name for field in msgspec.structs.fields(Settings)}
+    for name, text in env.items():
+        if name.startswith(PREFIX) and name != PREFIX + "CONFIG":
+            field = name[len(PREFIX) :].lower()
+            if field not in known:
+                raise ConfigurationError(f"the environment sets {name}, which is not a setting")
+            values[field] = _split(text) if field in ("resolvers", "probe_listen") else text
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"a setting has a wrong value: {error}") from None
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _from_file(path: Path | None, env: dict[str, str]) -> dict[str, Any]:
+    named = path or (Path(env[PREFIX + "CONFIG"]) if PREFIX + "CONFIG" in env else None)
+    chosen = named or Path("mailfleet.toml")
+    if named is None and not chosen.exists():
+        return {}
+    try:
+        values = tomllib.loads(chosen.read_text())
+    except OSError as error:
+        raise ConfigurationError(f"can't read {chosen}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{chosen} is not valid TOML: {error}") from None
+    base = chosen.resolve().parent
+    for field in msgspec.structs.fields(Settings):
+        if field.type is Path and isinstance(values.get(field.name), str):
+            values[field.name] = str(base / values[field.name])
+    return values
