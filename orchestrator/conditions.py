@@ -22,13 +22,13 @@ class Type(StrEnum):
     REACHABLE = "Reachable"
     CONVERGED = "Converged"
     # hosts and addresses
-    NAME_PUBLISHED = "NamePublished"
-    # addresses
     PTR_CONFIRMED = "PtrConfirmed"
+    # addresses
     EGRESS_PROVEN = "EgressProven"
+    # hosts and domains
+    RECORDS_PUBLISHED = "RecordsPublished"
     # domains
     OWNERSHIP_PROVEN = "OwnershipProven"
-    RECORDS_PUBLISHED = "RecordsPublished"
     MX_OK = "MxOk"
     SPF_OK = "SpfOk"
     DKIM_OK = "DkimOk"

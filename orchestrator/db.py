@@ -22,7 +22,12 @@ def connect(url: str) -> Engine:
     :raises ConfigurationError: when the URL is not one or its driver is missing.
     """
     try:
-        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        engine = create_engine(
+            url,
+            pool_pre_ping=not url.startswith("sqlite"),
+            # Parameters hold encrypted and hashed secrets: never in an error or a log.
+            hide_parameters=True,
+        )
     except (SQLAlchemyError, ImportError) as error:
         raise ConfigurationError(f"MAILFLEET_DATABASE_URL can't be used: {error}") from None
     if engine.dialect.name == "sqlite":

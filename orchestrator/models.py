@@ -152,6 +152,8 @@ class Host(Row, table=True):
     paused: bool = False
     #: When the next pass is due; a committed change sets it to now.
     due_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime, index=True)
+    #: When its names, and those of its addresses, are looked at in DNS next.
+    dns_due_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime, index=True)
     lease_owner: str | None = None
     lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     failures: int = 0
@@ -182,6 +184,8 @@ class Address(Row, table=True):
     workspace_id: UUID | None = Field(default=None, foreign_key="workspace.id", index=True)
     allocated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     released_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: When egress is proven next.
+    egress_due_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime, index=True)
     reputation_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     reputation_flags: list[str] | None = Field(default=None, sa_type=JSON)
 
@@ -279,6 +283,8 @@ class Condition(Row, table=True):
     subject_id: UUID
     type: Type = Field(sa_type=_as_text(Type))
     status: Status = Field(sa_type=_as_text(Status))
+    #: The last status that was not Unknown; None until something was seen.
+    known: Status | None = Field(default=None, sa_type=_as_text(Status))
     reason: Reason = Field(sa_type=_as_text(Reason))
     message: str = ""
     #: Digest of the desired state that this was observed for.

@@ -42,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Addresses on which that receiver listens; empty means that this process has none.
     probe_listen: tuple[str, ...] = ()
     probe_port: int = 25
+    #: How long a probe message may take before it counts as lost.
+    egress_timeout: float = 60.0
     ssh_connect_timeout: float = 10.0
     ssh_command_timeout: float = 30.0
     apply_timeout: float = 600.0

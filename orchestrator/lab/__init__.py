@@ -1,0 +1,1 @@
+"""The lab: a real fleet of Debian machines on one computer, in Docker."""

@@ -1,0 +1,49 @@
+# `make up` runs Mailfleet on its test fleet; `make test` proves it. Both install what they need.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The engine and the image builder of the lab, and independent mail clients for the tests.
+PACKAGES := docker.io iptables mmdebstrap debian-archive-keyring iproute2 \
+	openssh-client swaks isync curl bind9-dnsutils ca-certificates
+
+.PHONY: up down test lint bench clean packages
+
+up: packages $(STAMP)
+	$(BIN)/mailfleet lab up
+
+down: $(STAMP)
+	$(BIN)/mailfleet lab down
+
+test: lint up
+	$(BIN)/pytest
+
+lint: packages $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: up
+	$(BIN)/python -m bench
+
+packages:
+	@missing=$$(for name in $(PACKAGES); do \
+		dpkg-query -W -f '$${db:Status-Abbrev}' $$name 2>/dev/null | grep -q '^ii' || echo $$name; \
+	done); \
+	if [ -n "$$missing" ]; then \
+		echo "installing:" $$missing; \
+		apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PYTHON)-venv; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,5 @@
+"""``python -m orchestrator.cli`` is ``mailfleet``."""
+
+from orchestrator.cli import mailfleet
+
+mailfleet(prog_name="mailfleet")

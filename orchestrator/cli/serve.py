@@ -1,0 +1,35 @@
+"""``mailfleet serve`` and ``mailfleet db``."""
+
+import rich_click as click
+
+from api.app import serve as serve_api
+from orchestrator import db as database
+from orchestrator import secrets
+from orchestrator.cli.app import App, pass_app
+
+
+@click.command()
+@pass_app
+def serve(app: App) -> None:
+    """Serve the HTTP APIs until interrupted.
+
+    Example: `mailfleet serve`
+    """
+    serve_api(app.settings)
+
+
+@click.group()
+def db() -> None:
+    """The database and the master key."""
+
+
+@db.command("init")
+@pass_app
+def init(app: App) -> None:
+    """Make the master key if there is none, and bring the database to this version.
+
+    Example: `mailfleet db init`
+    """
+    secrets.create_master_key(app.settings.master_key_file)
+    database.upgrade(app.settings.database_url)
+    click.echo(f"ready: {app.settings.database_url}, master key {app.settings.master_key_file}")

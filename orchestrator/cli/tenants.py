@@ -1,0 +1,121 @@
+"""``mailfleet workspaces``, ``keys`` and ``domains``: the tenants."""
+
+import rich_click as click
+
+from orchestrator.cli.app import App, json_option, pass_app, show
+from orchestrator.db import reading, writing
+from orchestrator.services import domains as domain_service
+from orchestrator.services import keys as key_service
+from orchestrator.services import workspaces as workspace_service
+
+
+@click.group()
+def workspaces() -> None:
+    """Tenants."""
+
+
+@workspaces.command("add")
+@click.argument("slug")
+@click.option("--name", help="Display name; by default the slug.")
+@click.option("--currency", default="usd", show_default=True)
+@pass_app
+def add_workspace(app: App, slug: str, name: str | None, currency: str) -> None:
+    """Make a workspace.
+
+    Example: `mailfleet workspaces add acme --name Acme`
+    """
+    with writing(app.engine) as session:
+        workspace_service.create(session, slug=slug, name=name or slug, currency=currency)
+    click.echo(f"made {slug}")
+
+
+@workspaces.command("list")
+@json_option
+@pass_app
+def list_workspaces(app: App, as_json: bool) -> None:
+    """List the workspaces.
+
+    Example: `mailfleet workspaces list`
+    """
+    with reading(app.engine) as session:
+        rows = [{"slug": w.slug, "name": w.name} for w in workspace_service.list_(session)]
+    show(rows, as_json=as_json, empty="no workspace")
+
+
+@click.group()
+def keys() -> None:
+    """API keys."""
+
+
+@keys.command("create")
+@click.option("--workspace", required=True, help="The tenant's slug.")
+@click.option("--name", default="cli", show_default=True, help="To recognise it by.")
+@pass_app
+def create_key(app: App, workspace: str, name: str) -> None:
+    """Make an API key and print it: it is shown this once.
+
+    Example: `mailfleet keys create --workspace acme`
+    """
+    with writing(app.engine) as session:
+        _, token = key_service.create(
+            session, workspace_service.get_by_slug(session, workspace), name
+        )
+    click.echo(token)
+
+
+@keys.command("list")
+@click.option("--workspace", required=True, help="The tenant's slug.")
+@json_option
+@pass_app
+def list_keys(app: App, workspace: str, as_json: bool) -> None:
+    """List a workspace's keys.
+
+    Example: `mailfleet keys list --workspace acme`
+    """
+    with reading(app.engine) as session:
+        owner = workspace_service.get_by_slug(session, workspace)
+        rows = [
+            {"id": k.id, "name": k.name, "begins": k.hint, "revoked": k.revoked_at}
+            for k in key_service.list_(session, owner)
+        ]
+    show(rows, as_json=as_json, empty="no key")
+
+
+@keys.command("revoke")
+@click.argument("key_id", type=click.UUID)
+@click.option("--workspace", required=True, help="The tenant's slug.")
+@pass_app
+def revoke_key(app: App, key_id: click.UUID, workspace: str) -> None:
+    """Revoke a key; it is refused from now on.
+
+    Example: `mailfleet keys revoke 0192f… --workspace acme`
+    """
+    with writing(app.engine) as session:
+        owner = workspace_service.get_by_slug(session, workspace)
+        key_service.revoke(session, owner, key_id)
+    click.echo("revoked")
+
+
+@click.group()
+def domains() -> None:
+    """Domains of tenants."""
+
+
+@domains.command()
+@click.argument("name")
+@click.option("--workspace", required=True, help="The tenant's slug.")
+@json_option
+@pass_app
+def records(app: App, name: str, workspace: str, as_json: bool) -> None:
+    """Show the DNS records that a domain needs, to copy where its zone is not managed.
+
+    Example: `mailfleet domains records acme.com --workspace acme`
+    """
+    with reading(app.engine) as session:
+        owner = workspace_service.get_by_slug(session, workspace)
+        domain = domain_service.get_by_name(session, owner, name)
+        rows = [
+            {"for": str(r.purpose), "type": r.type, "name": r.name, "value": r.value}
+            for r in domain_service.expected_records(session, app.settings, domain)
+        ]
+    show(rows, as_json=as_json)

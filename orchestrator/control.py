@@ -1,0 +1,65 @@
+"""The control plane put together: all that one process needs to make hosts converge."""
+
+import logging
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Engine
+
+from orchestrator.dns.resolver import Resolver
+from orchestrator.egress import Egress
+from orchestrator.fleet import Fleet
+from orchestrator.mail.receiver import ProbeReceiver
+from orchestrator.proofs import Proofs
+from orchestrator.reconciler import Reconciler
+from orchestrator.secrets import Vault
+from orchestrator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class ControlPlane:
+    """A context manager; inside it, ``reconciler``, ``proofs`` and ``egress`` are at work.
+
+    :raises ConfigurationError: when the certificate authority can't be used.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, vault: Vault) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.resolver = Resolver(settings.resolvers, settings.dns_timeout)
+        self.fleet = Fleet(settings, vault)
+        self.reconciler = Reconciler(engine, settings, vault, self.fleet)
+        self.proofs = Proofs(engine, settings, vault, self.resolver)
+        self.egress = Egress(engine, settings, self.fleet)
+        self._receiver: ProbeReceiver | None = None
+
+    def receive_probes(self) -> bool:
+        """Listen for egress probes; False where another process of ours does already."""
+        if not self.settings.probe_listen:
+            return False
+        listen = [(address, self.settings.probe_port) for address in self.settings.probe_listen]
+        receiver = ProbeReceiver(
+            listen, self.settings.probe_domain, self.egress.arrived, self.resolver
+        )
+        try:
+            receiver.start()
+        except OSError as error:
+            log.info("no receiver for egress probes here: %s", error)
+            return False
+        self._receiver = receiver
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._receiver is not None:
+            self._receiver.stop()
+        self.reconciler.close()
+        self.fleet.close()

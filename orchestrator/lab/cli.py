@@ -1,0 +1,145 @@
+"""The command ``lab``."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.lab import containers, topology
+from orchestrator.lab.access import Lab
+from orchestrator.lab.down import down as take_down
+from orchestrator.lab.reporter import Reporter
+from orchestrator.lab.up import up as bring_up
+
+_STATE = click.option(
+    "--state",
+    "state_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".lab"),
+    show_default=True,
+    help="Directory of the lab's keys and lab.json.",
+)
+_TOPOLOGY = click.option(
+    "--topology",
+    "topology_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=topology.DEFAULT_FILE,
+    help="The description of the test fleet (inventory/lab.toml).",
+)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Turn what can go wrong into one sentence and exit code 1."""
+    try:
+        yield
+    except OrchestratorError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@click.group()
+def lab() -> None:
+    """A real fleet on one machine, in Docker: two bare mail hosts, name servers and the world.
+
+    Example: `lab up`, then `lab exec mx1 -- ip address`, and at the end `lab down`.
+    """
+
+
+@lab.command()
+@_STATE
+@_TOPOLOGY
+def up(state_dir: Path, topology_file: Path) -> None:
+    """Build and start the lab, or repair it. Harmless when it is up."""
+    with _errors():
+        info = bring_up(state_dir, topology.load(topology_file), Reporter())
+    click.echo(f"The lab is up: {info.state_dir / 'lab.json'}")
+
+
+@lab.command()
+@_STATE
+@_TOPOLOGY
+@click.option("--purge", is_flag=True, help="Remove the cached images as well.")
+def down(state_dir: Path, topology_file: Path, purge: bool) -> None:
+    """Remove the lab: its containers, network and keys. Cached images stay."""
+    with _errors():
+        take_down(state_dir, topology.load(topology_file), Reporter(), purge=purge)
+
+
+@lab.command()
+@_STATE
+@_TOPOLOGY
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(state_dir: Path, topology_file: Path, as_json: bool) -> None:
+    """Show each machine. The exit code is 0 when all of them run, otherwise 1."""
+    with _errors():
+        rows = Lab.open(state_dir, topology.load(topology_file)).status()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        table = Table("machine", "container", "systemd", "address")
+        for row in rows:
+            table.add_row(row["name"], row["container"], row["systemd"], row["address"])
+        Console().print(table)
+    if any(row["systemd"] != "running" for row in rows):
+        sys.exit(1)
+
+
+@lab.group()
+def zone() -> None:
+    """Delegate domains to the lab's name servers, as a tenant's registrar would.
+
+    Example: `lab zone add new-tenant.net --managed`
+    """
+
+
+@zone.command("add")
+@click.argument("name")
+@click.option(
+    "--managed/--foreign",
+    default=False,
+    help="Whether the fleet's key may update it; otherwise only the customer's.",
+)
+@_STATE
+@_TOPOLOGY
+def zone_add(name: str, managed: bool, state_dir: Path, topology_file: Path) -> None:
+    """Serve a new zone."""
+    with _errors():
+        Lab.open(state_dir, topology.load(topology_file)).add_zone(name, managed=managed)
+
+
+@zone.command("remove")
+@click.argument("name")
+@click.option("--lame", is_flag=True, help="Keep the delegation: the name answers SERVFAIL.")
+@_STATE
+@_TOPOLOGY
+def zone_remove(name: str, lame: bool, state_dir: Path, topology_file: Path) -> None:
+    """Stop serving a zone that was added."""
+    with _errors():
+        Lab.open(state_dir, topology.load(topology_file)).remove_zone(name, lame=lame)
+
+
+@lab.command("exec", context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@_STATE
+@_TOPOLOGY
+def run(name: str, command: tuple[str, ...], state_dir: Path, topology_file: Path) -> None:
+    """Run a command as root in a machine; its exit code is this one's.
+
+    Example: `lab exec mx2 -- journalctl -u ssh`
+    """
+    with _errors():
+        container = Lab.open(state_dir, topology.load(topology_file)).container(name)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        # The SDK can't hand over a terminal; Docker's own client can.
+        sys.exit(subprocess.call(["docker", "exec", "-it", container.id, *command]))
+    code, output = containers.run(container, command)
+    click.echo(output, nl=False)
+    sys.exit(code)

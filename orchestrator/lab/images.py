@@ -1,0 +1,179 @@
+"""Builds the lab's images from Debian's own packages and caches them by their recipe."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.lab.errors import LabError
+
+#: What every machine has: it boots, and it can be looked at.
+BASE = ("systemd", "systemd-sysv", "dbus", "iproute2")
+
+#: What a bare host must be able to install without a network. Kept in apt's own cache.
+MAIL_PACKAGES = (
+    *("postfix", "dovecot-core", "dovecot-imapd", "dovecot-lmtpd", "dovecot-sieve"),
+    *("dovecot-managesieved", "opendkim", "opendkim-tools", "ca-certificates", "ssl-cert"),
+    *("libsasl2-modules", "sasl2-bin", "bind9-host", "curl"),
+)
+
+# Parts of packages that a server does without; the same as Debian's slim images leave out.
+_DPKG_OPTIONS = (
+    "force-unsafe-io",  # a lab that loses power is built again
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+)
+
+# An identity belongs to a container, never to an image: each makes its own at first boot.
+_NO_IDENTITY = 'rm -f "$1"/etc/ssh/ssh_host_*_key* && : > "$1/etc/machine-id"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """An image: a Debian suite, the packages installed and those only downloaded."""
+
+    name: str
+    suite: str
+    include: tuple[str, ...]
+    cached: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = (_NO_IDENTITY,)
+
+    @property
+    def tag(self) -> str:
+        """The image's full name; it changes whenever the recipe does."""
+        described = json.dumps([asdict(self), _DPKG_OPTIONS], sort_keys=True)
+        return f"{self.name}:{hashlib.sha256(described.encode()).hexdigest()[:12]}"
+
+    def command(self, target: Path) -> list[str]:
+        """Return the command that builds it as a tar file.
+
+        No mirror is named: mmdebstrap takes Debian's default, with its security archive.
+        """
+        command = ["mmdebstrap", "--variant=minbase", "--components=main", "--format=tar"]
+        command += [f"--include={','.join(self.include)}"]
+        command += ['--aptopt=Acquire::Languages "none"']
+        command += [f"--dpkgopt={option}" for option in _DPKG_OPTIONS]
+        if self.cached:
+            # Downloaded last, so that mmdebstrap's own cleaning does not take them away, and
+            # with the lists that apt-get needs to find them.
+            names = " ".join(self.cached)
+            command += ["--skip=cleanup/apt"]
+            command += [
+                '--customize-hook=chroot "$1" apt-get --yes --download-only '
+                f"--no-install-recommends install {names}"
+            ]
+        command += [f"--customize-hook={hook}" for hook in self.hooks]
+        return [*command, self.suite, str(target)]
+
+
+def bare(system: str) -> Recipe:
+    """Return the recipe of a bare host: ``debian12`` or ``debian13``."""
+    suite = {"debian12": "bookworm", "debian13": "trixie"}[system]
+    return Recipe(
+        name=f"mailfleet-lab/{system}",
+        suite=suite,
+        include=(*BASE, "openssh-server"),
+        cached=MAIL_PACKAGES,
+    )
+
+
+NS = Recipe(
+    name="mailfleet-lab/ns",
+    suite="trixie",
+    include=(*BASE, "knot", "knot-dnsutils", "unbound"),
+)
+
+WORLD = Recipe(
+    name="mailfleet-lab/world",
+    suite="bookworm",
+    include=(
+        *(*BASE, "postfix", "dovecot-imapd", "dovecot-lmtpd", "ca-certificates", "python3"),
+        *("opendkim", "opendmarc", "publicsuffix", "postfix-policyd-spf-python", "bind9-host"),
+    ),
+)
+
+
+def ensure(
+    client: Any, recipes: Iterable[Recipe], workdir: Path, note: Callable[[str], None]
+) -> dict[str, str]:
+    """Build what is missing, two at a time, and remove images of earlier recipes.
+
+    :param workdir: where the tar files are written meanwhile; removed again.
+    :returns: the image's full name for each recipe's name.
+    :raises LabError: with the end of the log when a build fails.
+    """
+    wanted = list(recipes)
+    present = {tag for image in client.images.list() for tag in image.tags}
+    missing = [recipe for recipe in wanted if recipe.tag not in present]
+    if missing:
+        if not shutil.which("mmdebstrap"):
+            raise LabError("mmdebstrap is not installed: apt-get install mmdebstrap")
+        _remove_left_over(workdir)
+        # The two slowest first would leave a core idle at the end; as given is good enough.
+        with ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
+            for done in pool.map(lambda recipe: _build(client, recipe, workdir, note), missing):
+                note(f"built {done}")
+    names = {recipe.name: recipe.tag for recipe in wanted}
+    for tag in present:
+        if tag.split(":")[0] in names and tag not in names.values():
+            _remove(client, tag)
+    return names
+
+
+def remove_all(client: Any) -> None:
+    """Remove every image of the lab, of whatever recipe."""
+    for image in client.images.list():
+        for tag in image.tags:
+            if tag.startswith("mailfleet-lab/"):
+                _remove(client, tag)
+
+
+def _build(client: Any, recipe: Recipe, workdir: Path, note: Callable[[str], None]) -> str:
+    note(f"building {recipe.tag} from Debian {recipe.suite} packages")
+    with tempfile.TemporaryDirectory(prefix="image-", dir=workdir) as directory:
+        tar = Path(directory) / "root.tar"
+        done = subprocess.run(
+            # A build must not go on behind the back of a killed `up`.
+            ["setpriv", "--pdeathsig=TERM", *recipe.command(tar)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            env={**os.environ, "TMPDIR": directory, "LC_ALL": "C.UTF-8"},
+        )
+        if done.returncode != 0:
+            tail = "\n".join(done.stdout.splitlines()[-15:])
+            raise LabError(f"building {recipe.name} failed; the end of its log:\n{tail}")
+        name, tag = recipe.tag.split(":")
+        client.api.import_image_from_file(str(tar), repository=name, tag=tag)
+    return recipe.tag
+
+
+def _remove_left_over(workdir: Path) -> None:
+    """Remove what an interrupted build left: whoever holds the state's lock builds alone."""
+    mounts = Path("/proc/self/mounts").read_text()
+    for directory in workdir.glob("image-*"):
+        # A build that died badly may have left the machine's own /dev mounted in there.
+        if f" {directory}/" not in mounts:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove(client: Any, tag: str) -> None:
+    import docker
+
+    try:
+        client.images.remove(tag)
+    except docker.errors.APIError:
+        return  # Still used by a container that is about to be replaced; the next run gets it.

@@ -1,0 +1,161 @@
+"""The difference between what a host must be and what it is: pure, and safe to print."""
+
+import difflib
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from orchestrator.hosts.probe import FileState, Observed
+from orchestrator.hostspec import RenderedFile
+from orchestrator.rendering.requirements import Requirements
+
+REDACTED = "(secret: contents are not shown)"
+
+
+class Action(StrEnum):
+    """What a change does to its subject."""
+
+    INSTALL = "install"
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    RELOAD = "reload"
+    START = "start"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference. ``why`` is a few words; ``diff`` is unified, and redacted if secret."""
+
+    action: Action
+    subject: str
+    why: str = ""
+    diff: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON and for the Run."""
+        return {
+            "action": str(self.action),
+            "subject": self.subject,
+            "why": self.why,
+            "diff": self.diff,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All differences of one host, and what carries them out."""
+
+    packages: tuple[str, ...] = ()
+    accounts: bool = False
+    files: tuple[RenderedFile, ...] = ()
+    delete: tuple[str, ...] = ()
+    #: Daemons to reload or start, whose applied digest is written afterwards.
+    daemons: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = field(default=())
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.changes
+
+
+def daemon_digests(files: Sequence[RenderedFile]) -> dict[str, str]:
+    """For each daemon a digest of all that it read at its last reload."""
+    inputs: dict[str, list[str]] = {}
+    for file in sorted(files, key=lambda f: f.path):
+        if file.daemon is not None:
+            inputs.setdefault(file.daemon, []).append(f"{file.path} {file.digest}")
+    return {
+        daemon: hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        for daemon, lines in inputs.items()
+    }
+
+
+def compare(files: Sequence[RenderedFile], required: Requirements, observed: Observed) -> Plan:
+    """What must change, without the diffs."""
+    packages = tuple(name for name in required.packages if name not in observed.packages)
+    accounts = not required.accounts_satisfied(observed.accounts, observed.directories)
+    differing = [(file, _difference(file, observed)) for file in files]
+    changed = [(file, why) for file, why in differing if why]
+    known = {file.path for file in files}
+    leftovers = tuple(sorted(path for path in observed.files if path not in known))
+    daemons = _daemons(files, required, observed)
+    changes = [
+        *(Change(Action.INSTALL, name, "not installed") for name in packages),
+        *([Change(Action.CREATE, "accounts and directories")] if accounts else []),
+        *(
+            Change(Action.UPDATE if file.path in observed.files else Action.CREATE, file.path, why)
+            for file, why in changed
+        ),
+        *(Change(Action.DELETE, path, "no longer wanted") for path in leftovers),
+        *(Change(action, name, why) for name, (action, why) in daemons.items()),
+    ]
+    return Plan(
+        packages=packages,
+        accounts=accounts or bool(packages),
+        files=tuple(file for file, _ in changed),
+        delete=leftovers,
+        daemons=tuple(daemons),
+        changes=tuple(changes),
+    )
+
+
+def _difference(file: RenderedFile, observed: Observed) -> str:
+    seen = observed.files.get(file.path)
+    if seen is None:
+        return "missing"
+    if seen.digest != file.digest:
+        return "content differs"
+    if seen != FileState(file.digest, file.mode, file.owner, file.group):
+        return f"is {seen.mode:o} {seen.owner}:{seen.group}"
+    if file.lookup_table and file.path not in observed.indexes:
+        return "its index is missing or stale"
+    return ""
+
+
+def _daemons(
+    files: Sequence[RenderedFile], required: Requirements, observed: Observed
+) -> dict[str, tuple[Action, str]]:
+    found: dict[str, tuple[Action, str]] = {}
+    for daemon, digest in daemon_digests(files).items():
+        unit = observed.units.get(required.units[daemon])
+        if unit is None or not unit.active:
+            found[daemon] = (Action.START, "not running")
+        elif observed.applied.get(daemon) != digest:
+            found[daemon] = (Action.RELOAD, "has not read its present files")
+    return found
+
+
+def with_diffs(plan: Plan, current: Mapping[str, str]) -> Plan:
+    """Add unified diffs.
+
+    :param current: text of the files as they stand on the host; secret ones aren't needed.
+    """
+    wanted = {file.path: file for file in plan.files}
+
+    def explain(change: Change) -> Change:
+        file = wanted.get(change.subject)
+        if file is None:
+            return change
+        if file.secret:
+            return Change(change.action, change.subject, change.why, REDACTED)
+        lines = difflib.unified_diff(
+            current.get(file.path, "").splitlines(),
+            file.content.splitlines(),
+            f"{file.path} (on the host)",
+            f"{file.path} (wanted)",
+            lineterm="",
+        )
+        return Change(change.action, change.subject, change.why, "\n".join(lines))
+
+    return Plan(
+        plan.packages,
+        plan.accounts,
+        plan.files,
+        plan.delete,
+        plan.daemons,
+        tuple(explain(change) for change in plan.changes),
+    )

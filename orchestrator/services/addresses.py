@@ -1,0 +1,223 @@
+"""Dedicated IPs: the pool, and which workspace has which."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select, update
+
+from orchestrator.errors import Conflict, Invalid, NotFound, Unavailable
+from orchestrator.models import (
+    Address,
+    AddressState,
+    Domain,
+    Host,
+    Mailbox,
+    Order,
+    OrderKind,
+    Workspace,
+    utcnow,
+)
+from orchestrator.services import mailboxes, validation
+from orchestrator.services.rows import unique
+from orchestrator.services.wake import wake, wake_dns, wake_workspace
+
+#: How many addresses one order may ask for.
+MAX_ORDER = 10
+
+
+def add(session: Session, *, host: Host, ip: str, ptr_name: str) -> Address:
+    """Put an address that the host carries into the pool.
+
+    :raises Conflict: when the IP or the PTR name is in use.
+    """
+    ip = validation.ip(ip)
+    row = Address(
+        ip=ip,
+        version=6 if ":" in ip else 4,
+        ptr_name=validation.fqdn(ptr_name, field="ptr_name"),
+        host_id=host.id,
+    )
+    if row.ip == host.address:
+        raise Conflict(f"{row.ip} is the host's own address: bounces leave from it")
+    with unique(session, f"{row.ip} or {row.ptr_name} is in the pool already"):
+        session.add(row)
+    host.dns_due_at = utcnow()
+    session.add(host)
+    wake(session, [host.id])
+    return row
+
+
+def list_(session: Session, workspace: Workspace | None = None) -> list[Address]:
+    """The workspace's assigned addresses, oldest first; without a workspace the whole pool."""
+    rows = select(Address)
+    if workspace is not None:
+        rows = rows.where(
+            Address.workspace_id == workspace.id, Address.state == AddressState.ASSIGNED
+        )
+    return list(session.exec(rows.order_by(col(Address.allocated_at), col(Address.id))))
+
+
+def assign(
+    session: Session,
+    workspace: Workspace,
+    *,
+    count: int,
+    version: int = 4,
+    host: Host | None = None,
+) -> list[Address]:
+    """Give the workspace free addresses, of ``host`` or from the least used hosts: all or none.
+
+    :raises Unavailable: when the pool has fewer; the caller's transaction must then be undone.
+    """
+    taken: list[Address] = []
+    load = _assigned_per_host(session)
+    candidates = _free(session, version, host)
+    while len(taken) < count and candidates:
+        candidate = min(candidates, key=lambda a: (load[a.host_id], a.id))
+        candidates.remove(candidate)
+        if _take(session, candidate, workspace):
+            taken.append(candidate)
+            load[candidate.host_id] += 1
+    if len(taken) < count:
+        raise Unavailable("no free dedicated IPs are available")
+    wake_workspace(session, workspace.id)
+    wake_dns(session, workspace.id)
+    return taken
+
+
+def _assigned_per_host(session: Session) -> Counter[UUID]:
+    assigned = (
+        select(Address.host_id, func.count())
+        .where(Address.state == AddressState.ASSIGNED)
+        .group_by(col(Address.host_id))
+    )
+    return Counter(dict(session.exec(assigned).all()))
+
+
+def _free(session: Session, version: int, host: Host | None) -> list[Address]:
+    free = (
+        select(Address)
+        .join(Host, col(Host.id) == col(Address.host_id))
+        .where(
+            Address.state == AddressState.FREE,
+            Address.version == version,
+            # A paused host would not come to send from it.
+            col(Host.paused).is_(False),
+        )
+    )
+    return list(session.exec(free if host is None else free.where(Address.host_id == host.id)))
+
+
+def _take(session: Session, address: Address, workspace: Workspace) -> bool:
+    # Conditional: of two requests that saw the same free address, one changes the row.
+    taken = (
+        update(Address)
+        .where(col(Address.id) == address.id, col(Address.state) == AddressState.FREE)
+        .values(
+            state=AddressState.ASSIGNED,
+            workspace_id=workspace.id,
+            allocated_at=utcnow(),
+            released_at=None,
+        )
+    )
+    changed = session.exec(taken).rowcount == 1
+    session.refresh(address)
+    return changed
+
+
+def order(session: Session, workspace: Workspace, count: int) -> Order:
+    """Order additional addresses.
+
+    :raises Conflict: when the workspace has no domain yet.
+    :raises Unavailable: when the pool has fewer than asked for.
+    """
+    if not 1 <= count <= MAX_ORDER:
+        raise Invalid(f"count is not between 1 and {MAX_ORDER}", field="count")
+    domain = select(Domain.id).where(
+        Domain.workspace_id == workspace.id, col(Domain.deleted_at).is_(None)
+    )
+    if session.exec(domain).first() is None:
+        raise Conflict("the workspace has no domain yet: add one first")
+    taken = assign(session, workspace, count=count)
+    row = Order(
+        workspace_id=workspace.id,
+        kind=OrderKind.ADDRESSES,
+        detail={"ips": [address.ip for address in taken]},
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def get(session: Session, workspace: Workspace, address_id: UUID) -> Address:
+    """One of the workspace's assigned addresses."""
+    row = session.get(Address, address_id)
+    if row is None or row.workspace_id != workspace.id or row.state is not AddressState.ASSIGNED:
+        raise NotFound("there is no such dedicated IP on this workspace")
+    return row
+
+
+def release(session: Session, workspace: Workspace, address_id: UUID) -> Address:
+    """Give an address back; it rests before another workspace may have it.
+
+    Its mailboxes go over to another address of the workspace on the same host, where their
+    mail is stored.
+
+    :raises Conflict: when there is none, and mailboxes would be left without an address.
+    """
+    address = get(session, workspace, address_id)
+    heir = _heir(session, address)
+    bound = select(Mailbox).where(
+        Mailbox.address_id == address.id, col(Mailbox.deleted_at).is_(None)
+    )
+    for mailbox in session.exec(bound).all():
+        if heir is None:
+            raise Conflict(f"releasing {address.ip} would leave active mailboxes without an IP")
+        mailboxes.set_address(session, mailbox, heir)
+    wake_workspace(session, workspace.id)
+    wake_dns(session, workspace.id)
+    address.state = AddressState.COOLDOWN
+    address.workspace_id = None
+    address.released_at = utcnow()
+    session.add(address)
+    session.flush()
+    return address
+
+
+def _heir(session: Session, address: Address) -> Address | None:
+    others = select(Address).where(
+        Address.workspace_id == address.workspace_id,
+        Address.host_id == address.host_id,
+        Address.version == address.version,
+        Address.state == AddressState.ASSIGNED,
+        Address.id != address.id,
+    )
+    return session.exec(others.order_by(col(Address.id))).first()
+
+
+def end_cooldowns(session: Session, now: datetime, cooldown_seconds: float) -> int:
+    """Put rested addresses back into the pool.
+
+    Only once their host has been seen without their former workspace's mail on them.
+
+    :returns: how many.
+    """
+    rested = (
+        select(Address)
+        .join(Host, col(Host.id) == col(Address.host_id))
+        .where(
+            Address.state == AddressState.COOLDOWN,
+            col(Address.released_at) <= now - timedelta(seconds=cooldown_seconds),
+            col(Host.applied_at) > col(Address.released_at),
+        )
+    )
+    rows = session.exec(rested).all()
+    for address in rows:
+        address.state = AddressState.FREE
+        address.allocated_at = None
+        address.released_at = None
+        session.add(address)
+    session.flush()
+    return len(rows)

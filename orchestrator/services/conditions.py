@@ -1,0 +1,49 @@
+"""Conditions: what was last observed of a host, an address or a domain."""
+
+from collections.abc import Collection, Mapping
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from orchestrator.conditions import Reason, Status, Type
+from orchestrator.models import Condition, utcnow
+
+#: Conditions of several subjects, by subject and type.
+Observed = Mapping[tuple[UUID, Type], Condition]
+
+
+def set_(
+    session: Session,
+    subject_id: UUID,
+    type_: Type,
+    status: Status,
+    reason: Reason,
+    message: str = "",
+    observed_digest: str | None = None,
+) -> Condition:
+    """Write down what was just observed.
+
+    ``transition_at`` moves only when the status changes; ``known`` keeps the last status that
+    was not Unknown, so that a time-out takes nothing back.
+    """
+    now = utcnow()
+    found = select(Condition).where(Condition.subject_id == subject_id, Condition.type == type_)
+    row = session.exec(found).first()
+    if row is None:
+        row = Condition(subject_id=subject_id, type=type_, status=status, reason=reason)
+        session.add(row)
+    if row.status != status:
+        row.transition_at = now
+    row.status = status
+    row.known = row.known if status is Status.UNKNOWN else status
+    row.reason = reason
+    row.message = message
+    row.observed_digest = observed_digest
+    row.observed_at = now
+    return row
+
+
+def get_all(session: Session, subject_ids: Collection[UUID]) -> dict[tuple[UUID, Type], Condition]:
+    """All conditions of the subjects, in one query."""
+    rows = session.exec(select(Condition).where(col(Condition.subject_id).in_(subject_ids)))
+    return {(row.subject_id, row.type): row for row in rows}

@@ -1,0 +1,150 @@
+"""From rows to HostSpec: the only place where what tenants want becomes what a host must be."""
+
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from orchestrator.errors import ConfigurationError
+from orchestrator.hostspec import (
+    AddressSpec,
+    DkimKeySpec,
+    HostSpec,
+    MailboxSpec,
+    OsName,
+    ProbeSpec,
+    RemoteMailboxSpec,
+    TlsSpec,
+)
+from orchestrator.models import (
+    Address,
+    AddressState,
+    Certificate,
+    DkimKey,
+    DkimState,
+    Domain,
+    Host,
+    Mailbox,
+)
+from orchestrator.secrets import Vault
+
+
+def mail_hosts(session: Session, workspace_id: UUID | None) -> list[Host]:
+    """The hosts that accept mail for a workspace's domains, by name.
+
+    They are all that carry one of its addresses: each knows every mailbox of the workspace and
+    hands on what lives elsewhere, so that any of them can be the MX.
+    """
+    carrying = select(Address.host_id).where(
+        Address.workspace_id == workspace_id, Address.state == AddressState.ASSIGNED
+    )
+    return list(session.exec(select(Host).where(col(Host.id).in_(carrying)).order_by(Host.name)))
+
+
+def certificate_names(session: Session, host: Host) -> list[str]:
+    """What clients may call the host: its name, its addresses' names, and the IPs themselves."""
+    addresses = _addresses(session, host)
+    return [host.hostname, *(a.ptr_name for a in addresses), *(a.ip for a in addresses)]
+
+
+def probe_sender(address: AddressSpec, hostname: str) -> str:
+    """The sender whose mail the host sends from exactly this address."""
+    return f"probe-{address.transport}@{hostname}"
+
+
+def build(session: Session, vault: Vault, host: Host, *, message_size_limit: int) -> HostSpec:
+    """Gather everything that a host must be.
+
+    Only domains whose ownership is proven come in: nothing is signed or accepted for others.
+
+    :raises ConfigurationError: when the host has no certificate, or its Debian is not known
+        yet, or the master key does not open its secrets.
+    """
+    addresses = _addresses(session, host)
+    domains = _domains(session, host, addresses)
+    specs = tuple(AddressSpec(a.ip, a.ptr_name) for a in addresses)
+    local, remote = _mailboxes(session, host, domains)
+    return HostSpec(
+        hostname=host.hostname,
+        os=_os(host),
+        address=host.address,
+        addresses=specs,
+        domains=tuple(domain.name for domain in domains if domain.host_id is None),
+        dkim_keys=_dkim_keys(session, vault, domains),
+        mailboxes=local,
+        remote_mailboxes=remote,
+        probes=tuple(ProbeSpec(probe_sender(s, host.hostname), s.ip) for s in specs),
+        tls=_tls(session, vault, host),
+        message_size_limit=message_size_limit,
+    )
+
+
+def _os(host: Host) -> OsName:
+    match host.os:
+        case "debian12":
+            return "debian12"
+        case "debian13":
+            return "debian13"
+        case _:
+            raise ConfigurationError(f"{host.name} has not been looked at yet")
+
+
+def _addresses(session: Session, host: Host) -> list[Address]:
+    rows = select(Address).where(Address.host_id == host.id).order_by(Address.ip)
+    return list(session.exec(rows))
+
+
+def _domains(session: Session, host: Host, addresses: list[Address]) -> list[Domain]:
+    tenants = {a.workspace_id for a in addresses if a.state == AddressState.ASSIGNED}
+    rows = select(Domain).where(
+        col(Domain.workspace_id).in_(tenants) | (col(Domain.host_id) == host.id),
+        col(Domain.verified_at).is_not(None),
+        col(Domain.deleted_at).is_(None),
+    )
+    return list(session.exec(rows.order_by(Domain.name)))
+
+
+def _dkim_keys(session: Session, vault: Vault, domains: list[Domain]) -> tuple[DkimKeySpec, ...]:
+    names = {domain.id: domain.name for domain in domains}
+    rows = select(DkimKey).where(
+        col(DkimKey.domain_id).in_(names), DkimKey.state == DkimState.ACTIVE
+    )
+    keys = [
+        DkimKeySpec(names[row.domain_id], row.selector, vault.decrypt(row.private_key))
+        for row in session.exec(rows)
+    ]
+    return tuple(sorted(keys, key=lambda key: (key.domain, key.selector)))
+
+
+def _mailboxes(
+    session: Session, host: Host, domains: list[Domain]
+) -> tuple[tuple[MailboxSpec, ...], tuple[RemoteMailboxSpec, ...]]:
+    rows = (
+        select(Mailbox, Address.ip, Host)
+        .join(Address, col(Address.id) == col(Mailbox.address_id))
+        .join(Host, col(Host.id) == col(Address.host_id))
+        .where(
+            col(Mailbox.domain_id).in_([domain.id for domain in domains]),
+            col(Mailbox.deleted_at).is_(None),
+        )
+        .order_by(Mailbox.email)
+    )
+    local: list[MailboxSpec] = []
+    remote: list[RemoteMailboxSpec] = []
+    for mailbox, ip, home in session.exec(rows):
+        if home.id == host.id:
+            local.append(MailboxSpec(mailbox.email, mailbox.password_hash, ip, mailbox.quota_mib))
+        else:
+            remote.append(RemoteMailboxSpec(mailbox.email, home.hostname))
+    return tuple(local), tuple(remote)
+
+
+def _tls(session: Session, vault: Vault, host: Host) -> TlsSpec:
+    newest = (
+        select(Certificate)
+        .where(Certificate.host_id == host.id)
+        .order_by(col(Certificate.created_at).desc())
+    )
+    row = session.exec(newest).first()
+    if row is None:
+        raise ConfigurationError(f"{host.name} has no certificate yet")
+    return TlsSpec(row.chain, vault.decrypt(row.private_key))
