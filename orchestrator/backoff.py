@@ -11,5 +11,5 @@ def delay(failures: int) -> float:
 
     The jitter is half of it, so that hosts that failed together do not return together.
     """
-    ceiling = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** min(failures - 1, 16))
+    ceiling: float = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(failures - 1, 16))
     return ceiling / 2 + random.uniform(0, ceiling / 2)  # noqa: S311 - not a secret

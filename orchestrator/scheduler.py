@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from threading import Event, Lock
 from uuid import UUID
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -15,13 +15,15 @@ from orchestrator.egress import Egress
 from orchestrator.models import Address, Domain, Host, utcnow
 from orchestrator.proofs import Proofs
 from orchestrator.reconciler import Reconciler, Result
-from orchestrator.services import addresses
+from orchestrator.services import addresses, purge
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
 #: Seconds between two looks at what is due: the longest that a committed change waits.
 TICK = 0.25
+#: How long a subject rests after a defect of ours.
+DEFECT_SECONDS = 30.0
 THREADS = 16
 
 
@@ -50,12 +52,13 @@ class Scheduler:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pass")
         self._busy: set[tuple[str, UUID]] = set()
         self._lock = Lock()
+        self._closed = Event()
         self._jobs = BackgroundScheduler(
             timezone="UTC", job_defaults={"max_instances": 1, "coalesce": True}
         )
         self._jobs.add_job(self._tick, "interval", seconds=TICK, id="tick")
         self._jobs.add_job(egress.expire, "interval", seconds=5, id="expire probes")
-        self._jobs.add_job(self._cool, "interval", seconds=60, id="end cooldowns")
+        self._jobs.add_job(self._tidy, "interval", seconds=60, id="tidy")
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -63,6 +66,7 @@ class Scheduler:
 
     def close(self) -> None:
         """Stop taking up work and wait for what is under way."""
+        self._closed.set()
         self._jobs.shutdown(wait=True)
         self._threads.shutdown(wait=True)
 
@@ -91,15 +95,17 @@ class Scheduler:
                 case "egress":
                     self._egress.send(subject)
         except Exception:
-            # One subject's defect must not end the loop for the others.
+            # One subject's defect must not end the loop for the others, nor spin.
             log.exception("a pass over %s %s failed", kind, subject)
+            self._closed.wait(DEFECT_SECONDS)
         finally:
             with self._lock:
                 self._busy.discard((kind, subject))
 
-    def _cool(self) -> None:
+    def _tidy(self) -> None:
         with writing(self._engine) as session:
             addresses.end_cooldowns(session, utcnow(), self._settings.cooldown_seconds)
+            purge.deleted(session)
 
 
 def _due(session: Session) -> list[tuple[str, UUID]]:

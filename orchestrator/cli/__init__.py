@@ -30,6 +30,7 @@ for command in (
     tenants.workspaces,
     tenants.keys,
     tenants.domains,
+    tenants.mailboxes,
     serve.serve,
     serve.db,
     lab,

@@ -1,11 +1,15 @@
 """``mailfleet workspaces``, ``keys`` and ``domains``: the tenants."""
 
+from uuid import UUID
+
 import rich_click as click
 
 from orchestrator.cli.app import App, json_option, pass_app, show
 from orchestrator.db import reading, writing
+from orchestrator.errors import NotFound
 from orchestrator.services import domains as domain_service
 from orchestrator.services import keys as key_service
+from orchestrator.services import mailboxes as mailbox_service
 from orchestrator.services import workspaces as workspace_service
 
 
@@ -85,7 +89,7 @@ def list_keys(app: App, workspace: str, as_json: bool) -> None:
 @click.argument("key_id", type=click.UUID)
 @click.option("--workspace", required=True, help="The tenant's slug.")
 @pass_app
-def revoke_key(app: App, key_id: click.UUID, workspace: str) -> None:
+def revoke_key(app: App, key_id: UUID, workspace: str) -> None:
     """Revoke a key; it is refused from now on.
 
     Example: `mailfleet keys revoke 0192f… --workspace acme`
@@ -119,3 +123,43 @@ def records(app: App, name: str, workspace: str, as_json: bool) -> None:
             for r in domain_service.expected_records(session, app.settings, domain)
         ]
     show(rows, as_json=as_json)
+
+
+@click.group()
+def mailboxes() -> None:
+    """Mailboxes of tenants."""
+
+
+@mailboxes.command("list")
+@click.option("--workspace", required=True, help="The tenant's slug.")
+@json_option
+@pass_app
+def list_mailboxes(app: App, workspace: str, as_json: bool) -> None:
+    """List a workspace's mailboxes.
+
+    Example: `mailfleet mailboxes list --workspace acme`
+    """
+    with reading(app.engine) as session:
+        owner = workspace_service.get_by_slug(session, workspace)
+        rows = [
+            {"email": placed.mailbox.email, "host": placed.host.name, "ip": placed.address.ip}
+            for placed in mailbox_service.list_(session, owner)
+        ]
+    show(rows, as_json=as_json, empty="no mailbox")
+
+
+@mailboxes.command()
+@click.argument("email")
+@click.option("--workspace", required=True, help="The tenant's slug.")
+@pass_app
+def password(app: App, email: str, workspace: str) -> None:
+    """Print a mailbox's password, for a mail client.
+
+    Example: `mailfleet mailboxes password alice@acme.com --workspace acme`
+    """
+    with reading(app.engine) as session:
+        owner = workspace_service.get_by_slug(session, workspace)
+        held = {placed.mailbox.email: placed for placed in mailbox_service.list_(session, owner)}
+        if email not in held:
+            raise NotFound(f"{workspace} has no mailbox {email}")
+        click.echo(app.vault.decrypt(held[email].mailbox.password))

@@ -63,4 +63,4 @@ def _client(*, purge: bool) -> Any | None:
         if purge:
             engine.purge()
             return None
-        return engine.ensure()[0]
+        return engine.ensure()

@@ -27,28 +27,31 @@ def connect() -> Any:
     :raises LabError: when none answers at ``DOCKER_HOST`` or the default socket.
     """
     docker = _sdk()
+    client = None
     try:
         client = docker.from_env(timeout=120)
         client.ping()
     except (docker.errors.DockerException, OSError) as error:
+        if client is not None:
+            client.close()
         where = os.environ.get("DOCKER_HOST", f"unix://{SOCKET}")
         raise LabError(f"no Docker engine answers at {where}: {_reason(error)}") from None
     return client
 
 
-def ensure() -> tuple[Any, bool]:
-    """Return a client, and whether this call had to start the engine.
+def ensure() -> Any:
+    """Return a client of the engine that runs, or of our own, started if need be.
 
     :raises LabError: when there is none and none can be started, saying what to install.
     """
     try:
-        return connect(), False
+        return connect()
     except LabError:
         if "DOCKER_HOST" in os.environ:
             raise  # The user chose an engine; starting another one would only hide the mistake.
     _check_can_start()
     _start()
-    return connect(), True
+    return connect()
 
 
 def ours() -> int | None:

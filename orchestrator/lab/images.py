@@ -98,7 +98,7 @@ WORLD = Recipe(
     suite="bookworm",
     include=(
         *(*BASE, "postfix", "dovecot-imapd", "dovecot-lmtpd", "ca-certificates", "python3"),
-        *("opendkim", "opendmarc", "publicsuffix", "postfix-policyd-spf-python", "bind9-host"),
+        *("opendkim", "opendmarc", "publicsuffix", "bind9-host"),
     ),
 )
 

@@ -1,5 +1,6 @@
 """The lab's internal network: dual-stack, no way out, on a range that nothing else uses."""
 
+import hashlib
 import ipaddress
 import json
 import subprocess
@@ -12,8 +13,6 @@ from orchestrator.lab.topology import Network
 
 #: Says which checkout (its state directory) a container or network belongs to.
 LABEL = "mailfleet.lab"
-#: The bridge's name, so that a left-over one is recognised. The kernel allows 15 characters.
-BRIDGE = "mailfleet0"
 
 Range = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -38,6 +37,14 @@ def overlapping(ranges: Iterable[Range], routes: Iterable[dict[str, Any]]) -> li
     return found
 
 
+def bridge(network: Network) -> str:
+    """Return the name of the network's bridge, so that a left-over one is recognised.
+
+    The kernel allows 15 characters, and two labs may run side by side under different names.
+    """
+    return "mf-" + hashlib.sha256(network.name.encode()).hexdigest()[:10]
+
+
 def find(client: Any, network: Network) -> Any | None:
     """Return the Docker network of this name, or None."""
     found = client.networks.list(names=[network.name])
@@ -56,11 +63,12 @@ def ensure(client: Any, network: Network, state_dir: Path) -> Any:
         return existing
     clashes = overlapping((network.ipv4, network.ipv6), _routes())
     if clashes:
-        left_over = f" (a left-over bridge goes with: ip link delete {BRIDGE})"
+        ours = any(clash.endswith(f" on {bridge(network)}") for clash in clashes)
+        left_over = f" (a left-over bridge goes with: ip link delete {bridge(network)})"
         raise LabError(
             f"the lab's network {network.ipv4}, {network.ipv6} overlaps a route of this machine: "
             f"{'; '.join(clashes)}. Remove that route, or choose another range in "
-            f"inventory/lab.toml{left_over if _ours(clashes) else ''}"
+            f"inventory/lab.toml{left_over if ours else ''}"
         )
     return _create(client, network, state_dir)
 
@@ -86,7 +94,7 @@ def _create(client: Any, network: Network, state_dir: Path) -> Any:
         enable_ipv6=True,
         ipam=IPAMConfig(pool_configs=pools),
         labels={LABEL: str(state_dir)},
-        options={"com.docker.network.bridge.name": BRIDGE},
+        options={"com.docker.network.bridge.name": bridge(network)},
         check_duplicate=True,
     )
 
@@ -109,10 +117,6 @@ def _check_ours(existing: Any, network: Network, state_dir: Path) -> None:
 
 def _owner(existing: Any) -> str:
     return str((existing.attrs.get("Labels") or {}).get(LABEL, ""))
-
-
-def _ours(clashes: Iterable[str]) -> bool:
-    return any(clash.endswith(f" on {BRIDGE}") for clash in clashes)
 
 
 def _routes() -> list[dict[str, Any]]:

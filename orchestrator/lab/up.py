@@ -45,9 +45,7 @@ def up(state_dir: Path, topology: Topology, reporter: Reporter | None = None) ->
     state = State.open(state_dir)
     with state.lock():
         with say.stage("engine"):
-            client, started = engine.ensure()
-            if started:
-                state.write("engine", f"{engine.ROOT}\n")
+            client = engine.ensure()
         with say.stage("images"):
             recipes = {host.os: images.bare(host.os) for host in topology.hosts}
             wanted = [*recipes.values(), images.WORLD, images.NS]

@@ -21,7 +21,6 @@ _CONFIG = {
     "/etc/dovecot/dovecot.conf": "world-dovecot.conf",
     "/etc/opendkim.conf": "world-opendkim.conf",
     "/etc/opendmarc.conf": "world-opendmarc.conf",
-    "/etc/postfix-policyd-spf-python/policyd-spf.conf": "world-spf.conf",
     "/etc/systemd/system/lab-hooks.service": "lab-hooks.service",
     "/etc/sysusers.d/lab-world.conf": "world-sysusers.conf",
     "/etc/tmpfiles.d/lab-world.conf": "world-tmpfiles.conf",
@@ -47,6 +46,7 @@ def machine(topology: Topology, state: State, image: str) -> Machine:
         "address": str(world.address),
         "address6": str(world.address6),
         "port": str(HTTP_PORT),
+        "resolver": str(topology.dns.resolver),
     }
     files = {path: File(fill(asset(source), values)) for path, source in _CONFIG.items()}
     wants = "/etc/systemd/system/multi-user.target.wants/lab-hooks.service"

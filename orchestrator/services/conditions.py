@@ -12,13 +12,14 @@ from orchestrator.models import Condition, utcnow
 Observed = Mapping[tuple[UUID, Type], Condition]
 
 
-def set_(
+def set_(  # noqa: PLR0917 - status, reason and message are one observation, passed on whole
     session: Session,
     subject_id: UUID,
     type_: Type,
     status: Status,
     reason: Reason,
     message: str = "",
+    *,
     observed_digest: str | None = None,
 ) -> Condition:
     """Write down what was just observed.

@@ -48,7 +48,7 @@ def add(
     :raises Conflict: when the name or the hostname is taken.
     """
     private, public = dkim.generate()
-    address = validation.ip(address, field="address")
+    address = validation.ip(address, field="address", loopback=True)
     if ":" in address:
         raise Invalid("address is not an IPv4 address", field="address")
     if not _USER.fullmatch(ssh_user):

@@ -10,7 +10,21 @@ from orchestrator.errors import Invalid
 
 #: Names that can't be proven in the public DNS (RFC 2606, 6761, 6762, 8375, 9476 and usage).
 RESERVED_TLDS = frozenset(
-    "alt arpa corp example home internal invalid lan local localdomain localhost onion test".split()
+    {
+        "alt",
+        "arpa",
+        "corp",
+        "example",
+        "home",
+        "internal",
+        "invalid",
+        "lan",
+        "local",
+        "localdomain",
+        "localhost",
+        "onion",
+        "test",
+    }
 )
 
 _HOSTNAME = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
@@ -69,14 +83,14 @@ def _split(text: str, field: str) -> tuple[str, str]:
     return local, domain
 
 
-def ip(text: str, *, field: str = "ip") -> str:
-    """A unicast IPv4 or IPv6 address in its canonical form."""
+def ip(text: str, *, field: str = "ip", loopback: bool = False) -> str:
+    """A unicast IPv4 or IPv6 address in its canonical form; of this machine where allowed."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         raise Invalid(f"{field} is not an IP address", field=field) from None
     special = (
-        address.is_loopback
+        (address.is_loopback and not loopback)
         or address.is_unspecified
         or address.is_multicast
         or address.is_link_local

@@ -43,7 +43,7 @@ def add(
     row = Zone(
         name=validation.zone_name(name),
         workspace_id=workspace.id if workspace else None,
-        server=validation.ip(server, field="server"),
+        server=validation.ip(server, field="server", loopback=True),
         port=validation.port(port),
         tsig_name=validation.zone_name(tsig_name, field="tsig_name"),
         tsig_algorithm=tsig_algorithm,

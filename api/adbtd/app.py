@@ -1,0 +1,50 @@
+"""The adbtd dialect as an application of its own."""
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
+
+from api import docs
+from api.adbtd import domains, ips, mailboxes, messages, workspace
+from api.adbtd.errors import DOCUMENTED, EXCEPTION_HANDLERS
+from api.adbtd.requests import provide_caller, require_json
+from api.auth import BearerAuthentication
+from api.core import Core
+
+BASE_PATH = "/api/v1"
+
+HANDLERS = [
+    workspace.me,
+    *domains.HANDLERS,
+    *ips.HANDLERS,
+    *mailboxes.HANDLERS,
+    *messages.HANDLERS,
+]
+
+
+def create_app(core: Core) -> Litestar:
+    """The dialect's routes below ``BASE_PATH``."""
+
+    def provide_core() -> Core:
+        return core
+
+    return Litestar(
+        docs.describe(HANDLERS, DOCUMENTED),
+        path=BASE_PATH,
+        before_request=require_json,
+        dependencies={
+            "core": Provide(provide_core, sync_to_thread=False),
+            "caller": Provide(provide_caller, sync_to_thread=False),
+        },
+        exception_handlers=EXCEPTION_HANDLERS,
+        middleware=[
+            DefineMiddleware(BearerAuthentication, core=core, exclude=f"^{BASE_PATH}/docs")
+        ],
+        request_max_body_size=core.settings.request_size_limit,
+        openapi_config=docs.openapi(
+            title="Mailfleet",
+            version="1",
+            description="Domains, dedicated IPs and mailboxes; sending and reading mail.",
+        ),
+        logging_config=None,
+    )

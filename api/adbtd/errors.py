@@ -1,0 +1,101 @@
+"""The dialect's error envelope: every failure, also the framework's, is answered in it."""
+
+import logging
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi import ResponseSpec
+from litestar.types import ExceptionHandlersMap
+
+from api.adbtd.schemas import Error, Failure
+from orchestrator.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    OrchestratorError,
+    Unauthorized,
+    Unavailable,
+    Upstream,
+)
+
+logger = logging.getLogger("mailfleet.api")
+
+AnyRequest = Request[Any, Any, Any]
+
+_OURS: dict[type[OrchestratorError], tuple[int, str]] = {
+    Invalid: (400, "validation_error"),
+    Unauthorized: (401, "unauthorized"),
+    NotFound: (404, "not_found"),
+    Conflict: (409, "conflict"),
+    Unavailable: (503, "inventory_unavailable"),
+}
+
+
+def _answer(
+    status: int, code: str, message: str, headers: dict[str, str] | None = None
+) -> Response[Failure]:
+    return Response(
+        Failure(error=Error(code=code, message=message)), status_code=status, headers=headers
+    )
+
+
+def handle_ours(request: AnyRequest, error: OrchestratorError) -> Response[Failure]:
+    """Translate an error of the core."""
+    if isinstance(error, Upstream):
+        return _answer(502, f"{error.service}_error", str(error))
+    for kind, (status, code) in _OURS.items():
+        if isinstance(error, kind):
+            headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+            return _answer(status, code, str(error), headers)
+    return handle_unexpected(request, error)
+
+
+def handle_http(request: AnyRequest, error: HTTPException) -> Response[Failure]:
+    """Translate an error of the framework: routing, decoding, limits."""
+    match error.status_code:
+        case 404:
+            return _answer(404, "not_found", "there is nothing at this path")
+        case 405:
+            headers = {"Allow": (error.headers or {}).get("allow", "")}
+            return _answer(405, "validation_error", "this path has no such method", headers)
+        case 413:
+            return _answer(413, "validation_error", "the request body is too large")
+        case status if 400 <= status < 500:
+            return _answer(400, "validation_error", _explain(error))
+        case _:
+            return handle_unexpected(request, error)
+
+
+def _explain(error: HTTPException) -> str:
+    if isinstance(error, ValidationException) and isinstance(error.extra, list):
+        faults = [f"{fault.get('key', '')}: {fault['message']}" for fault in error.extra]
+        return "; ".join(fault.removeprefix(": ") for fault in faults)
+    return "the request can't be read: its body is not the JSON that is expected"
+
+
+def handle_unexpected(request: AnyRequest, error: Exception) -> Response[Failure]:
+    """Log what happened; tell the client nothing of it."""
+    logger.error("%s %r failed", request.method, request.url.path, exc_info=error)
+    return _answer(500, "internal_error", "unexpected server error")
+
+
+#: For the description of every route.
+DOCUMENTED = {
+    status: ResponseSpec(Failure, description=description, generate_examples=False)
+    for status, description in {
+        400: "validation_error: the body or parameters failed validation",
+        401: "unauthorized: missing, malformed or revoked bearer token",
+        404: "not_found: the resource does not exist on this workspace",
+        409: "conflict: a uniqueness rule or precondition failed",
+        500: "internal_error: unexpected server error",
+        502: "smtp_error or imap_error: the tenant's mail server refused",
+        503: "inventory_unavailable: no free dedicated IPs",
+    }.items()
+}
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    OrchestratorError: handle_ours,
+    HTTPException: handle_http,
+    Exception: handle_unexpected,
+}

@@ -1,0 +1,250 @@
+"""The dialect's JSON, as documented. Requests refuse unknown fields."""
+
+from typing import Generic, Literal, TypeVar
+
+from msgspec import Struct, field
+
+from orchestrator.services.status import DomainStatus, MailboxStatus
+
+T = TypeVar("T")
+
+
+class Request(Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """Base of request bodies."""
+
+
+class Answer(Struct, rename="camel", kw_only=True):
+    """Base of answers."""
+
+
+class Data(Struct, Generic[T]):
+    """The envelope of every success."""
+
+    data: T
+
+
+class Error(Answer):
+    """What went wrong: ``code`` for programs, ``message`` for people."""
+
+    code: str
+    message: str
+
+
+class Failure(Answer):
+    """The envelope of every failure."""
+
+    error: Error
+
+
+class AddDomain(Request):
+    """Body of POST /domains."""
+
+    name: str
+    mode: Literal["byo", "buy"] = "byo"
+
+
+class OrderIps(Request):
+    """Body of POST /ips: 1 to 10."""
+
+    count: int
+
+
+class CreateMailboxes(Request):
+    """Body of POST /mailboxes."""
+
+    emails: list[str]
+
+
+class SendMessage(Request):
+    """Body of POST /mailboxes/:id/send; text or html or both."""
+
+    to: str | list[str]
+    subject: str
+    cc: list[str] | None = None
+    bcc: list[str] | None = None
+    text: str | None = None
+    html: str | None = None
+    from_name: str | None = None
+    reply_to: str | None = None
+
+
+class Workspace(Answer):
+    """A workspace."""
+
+    id: str
+    slug: str
+    name: str
+    currency: str
+
+
+class ApiKey(Answer):
+    """An API key, without its secret."""
+
+    id: str
+    name: str
+
+
+class Me(Answer):
+    """Answer of GET /me."""
+
+    workspace: Workspace
+    api_key: ApiKey
+
+
+class Domain(Answer):
+    """A domain with its verification flags."""
+
+    id: str
+    name: str
+    mode: str
+    status: DomainStatus
+    spf_ok: bool
+    dkim_ok: bool
+    dmarc_ok: bool
+    mx_ok: bool
+    dkim_selector: str
+    created_at: str
+    last_verified_at: str | None
+
+
+class DnsRecord(Answer):
+    """A record to copy into the domain's DNS, and whether it was seen there."""
+
+    purpose: str
+    type: str
+    name: str
+    value: str
+    status: Literal["ok", "failed", "unknown"]
+    detail: str
+
+
+class DomainDetail(Domain):
+    """Answer of GET /domains/:id (ours)."""
+
+    records: list[DnsRecord]
+
+
+class DomainOrder(Answer):
+    """Answer of POST /domains."""
+
+    order_id: str
+    status: str
+    domain: str
+
+
+class DomainDeleted(Answer):
+    """Answer of DELETE /domains/:id."""
+
+    deleted_mailboxes: int
+
+
+class Ip(Answer):
+    """A dedicated IP."""
+
+    id: str
+    address: str
+    status: str
+    allocated_at: str | None
+    last_reputation_at: str | None
+    reputation_flags: list[str] | None
+
+
+class IpOrder(Answer):
+    """Answer of POST /ips."""
+
+    order_id: str
+    status: str
+    ips: int
+
+
+class IpReleased(Answer):
+    """Answer of DELETE /ips/:id."""
+
+    released: str
+    cancelled_subscription: bool
+
+
+class Mailbox(Answer):
+    """A mailbox and where clients connect to."""
+
+    id: str
+    email: str
+    smtp_host: str
+    imap_host: str
+    submission_port: int
+    imap_port: int
+    status: MailboxStatus
+    created_at: str
+
+
+class MailboxOrder(Answer):
+    """Answer of POST /mailboxes."""
+
+    order_id: str
+    status: str
+    emails: list[str]
+
+
+class MailboxDeleted(Answer):
+    """Answer of DELETE /mailboxes/:id."""
+
+    deleted: str
+
+
+class Sent(Answer):
+    """Answer of POST /mailboxes/:id/send."""
+
+    message_id: str
+    accepted: list[str]
+    rejected: list[str]
+    response: str
+
+
+class Summary(Answer):
+    """One message of a list: addresses are arrays."""
+
+    uid: int
+    message_id: str | None
+    subject: str | None
+    sender: list[str] = field(name="from")
+    to: list[str]
+    cc: list[str]
+    date: str | None
+    flags: list[str]
+    size: int
+    seen: bool
+
+
+class MessageList(Answer):
+    """Answer of GET /mailboxes/:id/messages."""
+
+    folder: str
+    total: int
+    messages: list[Summary]
+    next_before: int | None
+
+
+class Attachment(Answer):
+    """Metadata of an attachment."""
+
+    filename: str | None
+    content_type: str
+    size: int
+    content_id: str | None
+
+
+class Message(Answer):
+    """Answer of GET /mailboxes/:id/messages/:uid: addresses are strings."""
+
+    uid: int
+    message_id: str | None
+    subject: str | None
+    sender: str | None = field(name="from")
+    to: str | None
+    cc: str | None
+    date: str | None
+    text: str | None
+    html: str | None
+    attachments: list[Attachment]
+    flags: list[str]
+    seen: bool

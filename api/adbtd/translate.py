@@ -1,0 +1,221 @@
+"""Rows to the dialect's JSON. Pure: no session, no rules."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import UUID
+
+from api.adbtd import schemas
+from orchestrator import models
+from orchestrator.conditions import Status, Type
+from orchestrator.dns.records import ExpectedRecord, Purpose
+from orchestrator.mail.types import FolderPage, MessageDetail, MessageSummary, Submission
+from orchestrator.services import status
+from orchestrator.services.conditions import Observed
+from orchestrator.services.mailboxes import Placed
+
+SUBMISSION_PORT = 587
+IMAP_PORT = 993
+
+_TYPES = {
+    Purpose.OWNERSHIP: Type.OWNERSHIP_PROVEN,
+    Purpose.MX: Type.MX_OK,
+    Purpose.SPF: Type.SPF_OK,
+    Purpose.DKIM: Type.DKIM_OK,
+    Purpose.DMARC: Type.DMARC_OK,
+}
+
+
+def public_id(prefix: str, key: UUID) -> str:
+    """An id such as ``mb_0192…``."""
+    return f"{prefix}_{key.hex}"
+
+
+def timestamp(moment: datetime) -> str:
+    """Such as ``2026-04-01T12:00:00.000Z``."""
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
+
+
+def _optional_timestamp(moment: datetime | None) -> str | None:
+    return None if moment is None else timestamp(moment)
+
+
+def me(workspace: models.Workspace, key: models.ApiKey) -> schemas.Me:
+    """GET /me."""
+    return schemas.Me(
+        workspace=schemas.Workspace(
+            id=public_id("ws", workspace.id),
+            slug=workspace.slug,
+            name=workspace.name,
+            currency=workspace.currency,
+        ),
+        api_key=schemas.ApiKey(id=public_id("key", key.id), name=key.name),
+    )
+
+
+def domain(row: models.Domain, selector: str, observed: Observed) -> schemas.Domain:
+    """An item of GET /domains."""
+    return schemas.Domain(
+        id=public_id("dom", row.id),
+        name=row.name,
+        mode=row.mode,
+        status=status.domain_status(row, observed),
+        spf_ok=status.holds(row, Type.SPF_OK, observed),
+        dkim_ok=status.holds(row, Type.DKIM_OK, observed),
+        dmarc_ok=status.holds(row, Type.DMARC_OK, observed),
+        mx_ok=status.holds(row, Type.MX_OK, observed),
+        dkim_selector=selector,
+        created_at=timestamp(row.created_at),
+        last_verified_at=_optional_timestamp(row.checked_at if row.verified_at else None),
+    )
+
+
+def domain_detail(
+    row: models.Domain, selector: str, observed: Observed, records: Sequence[ExpectedRecord]
+) -> schemas.DomainDetail:
+    """GET /domains/:id."""
+    base = domain(row, selector, observed)
+    return schemas.DomainDetail(
+        **{name: getattr(base, name) for name in base.__struct_fields__},
+        records=[_record(row, record, observed) for record in records],
+    )
+
+
+def _record(row: models.Domain, record: ExpectedRecord, observed: Observed) -> schemas.DnsRecord:
+    condition = observed.get((row.id, _TYPES[record.purpose]))
+    seen: Literal["ok", "failed", "unknown"]
+    match condition and condition.status:
+        case Status.TRUE:
+            seen = "ok"
+        case Status.FALSE:
+            seen = "failed"
+        case _:
+            seen = "unknown"
+    return schemas.DnsRecord(
+        purpose=record.purpose,
+        type=record.type,
+        name=record.name,
+        value=record.value,
+        status=seen,
+        detail=condition.message if condition else "not checked yet",
+    )
+
+
+def domain_order(order: models.Order) -> schemas.DomainOrder:
+    """POST /domains."""
+    return schemas.DomainOrder(
+        order_id=public_id("ord", order.id), status=order.status, domain=order.detail["domain"]
+    )
+
+
+def ip(row: models.Address) -> schemas.Ip:
+    """An item of GET /ips."""
+    return schemas.Ip(
+        id=public_id("ip", row.id),
+        address=row.ip,
+        status=row.state,
+        allocated_at=_optional_timestamp(row.allocated_at),
+        last_reputation_at=_optional_timestamp(row.reputation_at),
+        reputation_flags=row.reputation_flags,
+    )
+
+
+def ip_order(order: models.Order) -> schemas.IpOrder:
+    """POST /ips."""
+    return schemas.IpOrder(
+        order_id=public_id("ord", order.id), status=order.status, ips=len(order.detail["ips"])
+    )
+
+
+def mailbox(placed: Placed, observed: Observed) -> schemas.Mailbox:
+    """An item of GET /mailboxes; also GET /mailboxes/:id."""
+    row, its_domain, address, host = placed
+    return schemas.Mailbox(
+        id=public_id("mb", row.id),
+        email=row.email,
+        smtp_host=address.ip,
+        imap_host=address.ip,
+        submission_port=SUBMISSION_PORT,
+        imap_port=IMAP_PORT,
+        status=status.mailbox_status(row, its_domain, host, observed),
+        created_at=timestamp(row.created_at),
+    )
+
+
+def mailbox_order(order: models.Order) -> schemas.MailboxOrder:
+    """POST /mailboxes."""
+    return schemas.MailboxOrder(
+        order_id=public_id("ord", order.id), status=order.status, emails=order.detail["emails"]
+    )
+
+
+def sent(submission: Submission) -> schemas.Sent:
+    """POST /mailboxes/:id/send."""
+    return schemas.Sent(
+        message_id=submission.message_id,
+        accepted=list(submission.accepted),
+        rejected=list(submission.rejected),
+        response=submission.response,
+    )
+
+
+def message_list(page: FolderPage) -> schemas.MessageList:
+    """GET /mailboxes/:id/messages."""
+    return schemas.MessageList(
+        folder=page.folder,
+        total=page.total,
+        messages=[_summary(message) for message in page.messages],
+        next_before=page.next_before,
+    )
+
+
+def _summary(message: MessageSummary) -> schemas.Summary:
+    return schemas.Summary(
+        uid=message.uid,
+        message_id=message.message_id,
+        subject=message.subject,
+        sender=list(message.sender),
+        to=list(message.to),
+        cc=list(message.cc),
+        date=_optional_timestamp(message.date),
+        flags=list(message.flags),
+        size=message.size,
+        seen=_seen(message),
+    )
+
+
+def message(detail: MessageDetail) -> schemas.Message:
+    """GET /mailboxes/:id/messages/:uid."""
+    summary = detail.summary
+    return schemas.Message(
+        uid=summary.uid,
+        message_id=summary.message_id,
+        subject=summary.subject,
+        sender=_joined(summary.sender),
+        to=_joined(summary.to),
+        cc=_joined(summary.cc),
+        date=_optional_timestamp(summary.date),
+        text=detail.text,
+        html=detail.html,
+        attachments=[
+            schemas.Attachment(
+                filename=part.filename,
+                content_type=part.content_type,
+                size=part.size,
+                content_id=part.content_id,
+            )
+            for part in detail.attachments
+        ],
+        flags=list(summary.flags),
+        seen=_seen(summary),
+    )
+
+
+def _joined(addresses: Sequence[str]) -> str | None:
+    return ", ".join(addresses) or None
+
+
+def _seen(message: MessageSummary) -> bool:
+    # Flags are case-insensitive (RFC 9051).
+    return any(flag.lower() == "\\seen" for flag in message.flags)

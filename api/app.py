@@ -1,0 +1,62 @@
+"""The API server: every dialect in one process."""
+
+import logging
+
+import uvicorn
+from litestar import Litestar, Response, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.status_codes import HTTP_503_SERVICE_UNAVAILABLE
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from api import adbtd, docs
+from api.adbtd.errors import EXCEPTION_HANDLERS
+from api.core import Core
+from api.dispatch import Dispatcher
+from orchestrator import db
+from orchestrator.settings import Settings
+
+
+def create_app(settings: Settings) -> Dispatcher:
+    """The ASGI application. The database must be of this version (``db.upgrade``).
+
+    Routes of no dialect answer in the native one's error format.
+    """
+    core = Core(settings)
+    shell = Litestar(
+        [_health(core), docs.assets()],
+        exception_handlers=EXCEPTION_HANDLERS,
+        on_shutdown=[core.close],
+        openapi_config=None,
+        logging_config=None,
+    )
+    return Dispatcher({adbtd.BASE_PATH: adbtd.create_app(core)}, shell)
+
+
+def _health(core: Core) -> HTTPRouteHandler:
+    @get("/healthz", sync_to_thread=True)
+    def healthz() -> Response[dict[str, str]]:
+        """Whether this process can serve: its database answers."""
+        try:
+            with db.reading(core.engine) as session:
+                session.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            return Response({"status": "unavailable"}, status_code=HTTP_503_SERVICE_UNAVAILABLE)
+        return Response({"status": "ok"})
+
+    return healthz
+
+
+def serve(settings: Settings) -> None:
+    """Bring the database to this version and serve until interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    db.upgrade(settings.database_url)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api_host,
+        port=settings.api_port,
+        log_config=None,
+        # Ours says less: no query strings.
+        access_log=False,
+        server_header=False,
+    )

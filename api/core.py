@@ -1,0 +1,37 @@
+"""What every handler works with."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy import Engine
+
+from orchestrator import db
+from orchestrator.secrets import Vault
+from orchestrator.settings import Settings
+
+T = TypeVar("T")
+
+#: Conversations with mail servers at a time: each may last until its time-out.
+MAIL_THREADS = 32
+
+
+class Core:
+    """The database, the master key and the settings of one API process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.engine: Engine = db.connect(settings.database_url)
+        self.vault = Vault(settings.master_key_file)
+        # Of their own, so that slow mail servers never keep other requests waiting.
+        self._mail_threads = ThreadPoolExecutor(MAIL_THREADS, thread_name_prefix="mail")
+
+    async def talk(self, conversation: Callable[[], T]) -> T:
+        """Run a blocking conversation with a mail server beside the other requests."""
+        return await asyncio.get_running_loop().run_in_executor(self._mail_threads, conversation)
+
+    def close(self) -> None:
+        """Let go of the database; conversations under way are not waited for."""
+        self._mail_threads.shutdown(wait=False, cancel_futures=True)
+        self.engine.dispose()

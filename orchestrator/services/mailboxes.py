@@ -1,0 +1,196 @@
+"""Mailboxes: logins on the host of one dedicated IP, from which their mail leaves."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from orchestrator.errors import Conflict, Invalid, NotFound
+from orchestrator.mail.types import MailboxAccess
+from orchestrator.models import (
+    Address,
+    AddressState,
+    Domain,
+    Host,
+    Mailbox,
+    Order,
+    OrderKind,
+    Workspace,
+    utcnow,
+)
+from orchestrator.secrets import Vault, hash_password, new_password
+from orchestrator.services import validation
+from orchestrator.services.rows import unique
+from orchestrator.services.wake import wake, wake_workspace
+from orchestrator.settings import Settings
+
+#: How many mailboxes one request may create.
+MAX_CREATE = 100
+
+
+class Placed(NamedTuple):
+    """A mailbox with its domain, and where it lives."""
+
+    mailbox: Mailbox
+    domain: Domain
+    address: Address
+    host: Host
+
+
+def create(
+    session: Session,
+    vault: Vault,
+    settings: Settings,
+    workspace: Workspace,
+    emails: Sequence[str],
+) -> Order:
+    """Create mailboxes, all or none, each on the workspace's least used IPv4 address.
+
+    :raises Invalid: when an address is malformed or stands there twice.
+    :raises Conflict: when a domain is not on the workspace, or a mailbox exists already.
+    """
+    if not 1 <= len(emails) <= MAX_CREATE:
+        raise Invalid(f"emails does not hold 1 to {MAX_CREATE} addresses", field="emails")
+    wanted = [validation.email(text) for text in emails]
+    if len(set(wanted)) != len(wanted):
+        raise Invalid("emails holds the same address twice", field="emails")
+    # Before the first query: on SQLite that starts the transaction, and hashing takes time.
+    credentials = [_credentials(vault) for _ in wanted]
+    domains = _domains_of(session, workspace, wanted)
+    _require_new(session, workspace, wanted)
+    load = _load(session, workspace)
+    for email, (password, password_hash) in zip(wanted, credentials, strict=True):
+        address_id = min(load, key=lambda id_: (load[id_], id_))
+        load[address_id] += 1
+        session.add(
+            Mailbox(
+                workspace_id=workspace.id,
+                domain_id=domains[email.rpartition("@")[2]].id,
+                address_id=address_id,
+                email=email,
+                password=password,
+                password_hash=password_hash,
+                quota_mib=settings.mailbox_quota_mib,
+            )
+        )
+    order = Order(workspace_id=workspace.id, kind=OrderKind.MAILBOXES, detail={"emails": wanted})
+    with unique(session, "a mailbox of that address exists already"):
+        session.add(order)
+    wake_workspace(session, workspace.id)
+    return order
+
+
+def _credentials(vault: Vault) -> tuple[str, str]:
+    password = new_password()
+    return vault.encrypt(password), hash_password(password)
+
+
+def _domains_of(session: Session, workspace: Workspace, emails: list[str]) -> dict[str, Domain]:
+    names = {email.rpartition("@")[2] for email in emails}
+    rows = select(Domain).where(
+        Domain.workspace_id == workspace.id,
+        col(Domain.name).in_(names),
+        col(Domain.deleted_at).is_(None),
+    )
+    domains = {domain.name: domain for domain in session.exec(rows)}
+    missing = sorted(names - domains.keys())
+    if missing:
+        raise Conflict(f"the domain {missing[0]} is not on this workspace: add it first")
+    return domains
+
+
+def _require_new(session: Session, workspace: Workspace, emails: list[str]) -> None:
+    rows = select(Mailbox.email).where(
+        Mailbox.workspace_id == workspace.id,
+        col(Mailbox.email).in_(emails),
+        col(Mailbox.deleted_at).is_(None),
+    )
+    existing = session.exec(rows.order_by(Mailbox.email)).first()
+    if existing is not None:
+        raise Conflict(f"the mailbox {existing} exists already")
+
+
+def _load(session: Session, workspace: Workspace) -> Counter[UUID]:
+    # IPv4 only: large receivers are still not all reachable over IPv6.
+    mine = select(Address.id).where(
+        Address.workspace_id == workspace.id,
+        Address.state == AddressState.ASSIGNED,
+        Address.version == 4,
+    )
+    used = (
+        select(Mailbox.address_id, func.count())
+        .where(Mailbox.workspace_id == workspace.id, col(Mailbox.deleted_at).is_(None))
+        .group_by(col(Mailbox.address_id))
+    )
+    counts = dict(session.exec(used).all())
+    load = Counter({id_: counts.get(id_, 0) for id_ in session.exec(mine)})
+    if not load:
+        raise Conflict("the workspace has no dedicated IPv4 address")
+    return load
+
+
+def list_(session: Session, workspace: Workspace) -> list[Placed]:
+    """The workspace's mailboxes, oldest first."""
+    rows = (
+        select(Mailbox, Domain, Address, Host)
+        .join(Domain, col(Domain.id) == col(Mailbox.domain_id))
+        .join(Address, col(Address.id) == col(Mailbox.address_id))
+        .join(Host, col(Host.id) == col(Address.host_id))
+        .where(Mailbox.workspace_id == workspace.id, col(Mailbox.deleted_at).is_(None))
+        .order_by(col(Mailbox.id))
+    )
+    return [Placed(*row) for row in session.exec(rows)]
+
+
+def get(session: Session, workspace: Workspace, mailbox_id: UUID) -> Placed:
+    """One of the workspace's mailboxes."""
+    mailbox = session.get(Mailbox, mailbox_id)
+    if mailbox is None or mailbox.workspace_id != workspace.id or mailbox.deleted_at is not None:
+        raise NotFound("there is no such mailbox on this workspace")
+    address = session.get_one(Address, mailbox.address_id)
+    return Placed(
+        mailbox,
+        session.get_one(Domain, mailbox.domain_id),
+        address,
+        session.get_one(Host, address.host_id),
+    )
+
+
+def delete(session: Session, workspace: Workspace, mailbox_id: UUID) -> Mailbox:
+    """Delete a mailbox; hosts forget it with their next pass."""
+    mailbox = get(session, workspace, mailbox_id).mailbox
+    mailbox.deleted_at = utcnow()
+    session.add(mailbox)
+    session.flush()
+    wake_workspace(session, workspace.id)
+    return mailbox
+
+
+def set_address(session: Session, mailbox: Mailbox, address: Address) -> Mailbox:
+    """Let the mailbox's mail leave from another address of its workspace on the same host.
+
+    :raises Conflict: when the address is another's, or on another host than its stored mail.
+    """
+    if address.workspace_id != mailbox.workspace_id or address.state is not AddressState.ASSIGNED:
+        raise Conflict(f"{address.ip} is not assigned to the mailbox's workspace")
+    if session.get_one(Address, mailbox.address_id).host_id != address.host_id:
+        raise Conflict(f"{address.ip} is on another host than the mail of {mailbox.email}")
+    mailbox.address_id = address.id
+    session.add(mailbox)
+    session.flush()
+    wake(session, [address.host_id])
+    return mailbox
+
+
+def access(vault: Vault, settings: Settings, placed: Placed) -> MailboxAccess:
+    """How to log in to the mailbox: through its dedicated IP, under its host's name."""
+    return MailboxAccess(
+        email=placed.mailbox.email,
+        password=vault.decrypt(placed.mailbox.password),
+        host=placed.host.hostname,
+        address=placed.address.ip,
+        ca_file=settings.ca_file,
+    )

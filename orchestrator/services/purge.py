@@ -1,0 +1,34 @@
+"""The last step of deletion: a deleted row goes once every host has applied its absence."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import delete
+from sqlmodel import Session, col, func, select
+
+from orchestrator.models import Condition, DkimKey, Domain, Host, Mailbox
+
+
+def deleted(session: Session) -> int:
+    """Remove the mailboxes and domains that no host holds any more.
+
+    :returns: how many rows went.
+    """
+    never = select(func.count()).select_from(Host).where(col(Host.applied_at).is_(None))
+    oldest = session.exec(select(func.min(Host.applied_at))).one()
+    if session.exec(never).one() or oldest is None:
+        return 0
+    mailboxes = session.exec(select(Mailbox.id).where(col(Mailbox.deleted_at) < oldest)).all()
+    _remove(session, Mailbox, mailboxes)
+    held = select(Mailbox.domain_id)
+    domains = session.exec(
+        select(Domain.id).where(col(Domain.deleted_at) < oldest, col(Domain.id).not_in(held))
+    ).all()
+    session.connection().execute(delete(DkimKey).where(col(DkimKey.domain_id).in_(domains)))
+    session.connection().execute(delete(Condition).where(col(Condition.subject_id).in_(domains)))
+    _remove(session, Domain, domains)
+    return len(mailboxes) + len(domains)
+
+
+def _remove(session: Session, table: type[Mailbox] | type[Domain], ids: Sequence[UUID]) -> None:
+    session.connection().execute(delete(table).where(col(table.id).in_(ids)))

@@ -1,0 +1,54 @@
+"""The probe's parser: pure, and careful with an answer that was cut."""
+
+import pytest
+
+from orchestrator.conditions import Reason
+from orchestrator.hosts.errors import HostError
+from orchestrator.hosts.probe import AccountState, FileState, UnitState, Watch, parse
+
+ANSWER = """\
+os\tdebian12
+user\t0
+generation\t7
+applied\tpostfix\tabc
+applied\tdovecot\t
+file\t640\troot\tdovecot\t/etc/dovecot/users
+digest\tdeadbeef\t/etc/dovecot/users
+directory\t750\troot\troot\t/etc/mailfleet
+account\tvmail\t5000\tvmail mail
+index\t/etc/postfix/senders
+unit\tdovecot.service\tactive\tenabled
+unit\tpostfix.service\tinactive\tdisabled
+package\tpostfix\tii \t3.7.11
+package\tgone\trc \t1
+disk\t/\t5000
+disk\t/var\t4000
+queue\t3
+clock\t1700000000
+end
+"""
+
+
+def test_every_fact_is_read() -> None:
+    seen = parse(ANSWER)
+    assert (seen.os, seen.user, seen.generation, seen.queue) == ("debian12", 0, 7, 3)
+    assert seen.applied == {"postfix": "abc", "dovecot": ""}
+    assert seen.files == {"/etc/dovecot/users": FileState("deadbeef", 0o640, "root", "dovecot")}
+    assert seen.accounts == {"vmail": AccountState(5000, frozenset({"vmail", "mail"}))}
+    assert seen.indexes == {"/etc/postfix/senders"}
+    assert seen.units["dovecot.service"] == UnitState(active=True, enabled=True)
+    assert seen.units["postfix.service"] == UnitState(active=False, enabled=False)
+    assert seen.packages == {"postfix": "3.7.11"}
+    assert seen.free_kib == 4000
+
+
+@pytest.mark.parametrize("text", ["", "os\tdebian12\n", ANSWER[:-5]])
+def test_an_answer_that_was_cut_is_not_taken_for_missing_files(text: str) -> None:
+    with pytest.raises(HostError) as error:
+        parse(text)
+    assert error.value.reason is Reason.TIMED_OUT
+
+
+def test_the_watch_is_one_line_a_subject() -> None:
+    watch = Watch(files=("/a", "/b"), units=("x.service",))
+    assert watch.lines() == "file /a\nfile /b\nunit x.service\n"
