@@ -81,9 +81,15 @@ def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Set
                 raise ConfigurationError(f"the environment sets {name}, which is not a setting")
             values[field] = _split(text) if field in ("resolvers", "probe_listen") else text
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        return msgspec.convert(values, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"a setting has a wrong value: {error}") from None
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise ValueError(f"expected a {kind.__name__}")
 
 
 def _split(text: str) -> list[str]:

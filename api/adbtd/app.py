@@ -7,7 +7,7 @@ from litestar.middleware import DefineMiddleware
 from api import docs
 from api.adbtd import domains, ips, mailboxes, messages, workspace
 from api.adbtd.errors import DOCUMENTED, EXCEPTION_HANDLERS
-from api.adbtd.requests import provide_caller, require_json
+from api.adbtd.requests import StrictRequest, provide_caller
 from api.auth import BearerAuthentication
 from api.core import Core
 
@@ -31,7 +31,7 @@ def create_app(core: Core) -> Litestar:
     return Litestar(
         docs.describe(HANDLERS, DOCUMENTED),
         path=BASE_PATH,
-        before_request=require_json,
+        request_class=StrictRequest,
         dependencies={
             "core": Provide(provide_core, sync_to_thread=False),
             "caller": Provide(provide_caller, sync_to_thread=False),

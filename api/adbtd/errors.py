@@ -71,7 +71,7 @@ def _explain(error: HTTPException) -> str:
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         faults = [f"{fault.get('key', '')}: {fault['message']}" for fault in error.extra]
         return "; ".join(fault.removeprefix(": ") for fault in faults)
-    return "the request can't be read: its body is not the JSON that is expected"
+    return error.detail
 
 
 def handle_unexpected(request: AnyRequest, error: Exception) -> Response[Failure]:

@@ -1,7 +1,9 @@
 """What every handler of the dialect needs of a request."""
 
+from typing import Any
 from uuid import UUID
 
+import msgspec
 from litestar import Request
 from litestar.datastructures import State
 from litestar.di import NamedDependency
@@ -12,20 +14,29 @@ from orchestrator.errors import Invalid, NotFound
 
 FromCore = NamedDependency[Core]
 FromCaller = NamedDependency[Caller]
-CallerRequest = Request[Caller, None, State]
-
-#: Methods whose body is read.
-_WITH_BODY = {"POST", "PUT", "PATCH"}
 
 
-async def require_json(request: CallerRequest) -> None:
-    """Refuse bodies that do not say they are JSON, before they are read."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if request.method in _WITH_BODY and media_type != "application/json":
-        raise Invalid("Content-Type is not application/json")
+class StrictRequest(Request[Caller, None, State]):
+    """Decodes a JSON body to what its handler takes, strictly: ``"1"`` is no number."""
+
+    async def json(self) -> Any:
+        """The decoded body.
+
+        :raises Invalid: when it is not JSON, or of another shape.
+        """
+        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise Invalid("Content-Type is not application/json")
+        shape = self.route_handler.parsed_fn_signature.parameters["data"].annotation
+        try:
+            return msgspec.json.decode(await self.body(), type=shape)
+        except msgspec.ValidationError as error:
+            raise Invalid(str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Invalid("the request body is not valid JSON") from None
 
 
-def provide_caller(request: CallerRequest) -> Caller:
+def provide_caller(request: StrictRequest) -> Caller:
     """Who is asking."""
     return request.user
 

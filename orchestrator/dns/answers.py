@@ -1,10 +1,9 @@
 """What a question to DNS came to: found, absent, or not answered. Absent isn't failed."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-import dns.exception
 import dns.flags
 import dns.message
 import dns.name
@@ -33,7 +32,11 @@ class Answer:
 
     status: AnswerStatus
     values: tuple[str, ...] = ()
-    detail: str = ""
+    detail: str = field(default="", compare=False)
+
+
+class AliasLoopError(Exception):
+    """The aliases lead round in a circle, or on and on."""
 
 
 def found(values: Iterable[str], detail: str = "") -> Answer:
@@ -71,14 +74,17 @@ def name_text(name: dns.name.Name) -> str:
 def follow(
     response: dns.message.Message, name: dns.name.Name, rdtype: dns.rdatatype.RdataType
 ) -> tuple[dns.name.Name, dns.rrset.RRset | None]:
-    """Follow the aliases of a response: the last name reached, and its records if it has any."""
+    """Follow the aliases of a response: the last name reached, and its records if it has any.
+
+    Raises ``AliasLoopError`` when they don't end.
+    """
     for _ in range(MAX_ALIASES):
         rrset = _rrset(response, name, rdtype)
         alias = _rrset(response, name, dns.rdatatype.CNAME)
         if rrset is not None or alias is None or rdtype == dns.rdatatype.CNAME:
             return name, rrset
         name = alias[0].target
-    return name, None
+    raise AliasLoopError(f"more than {MAX_ALIASES} aliases")
 
 
 def is_referral(response: dns.message.Message) -> bool:

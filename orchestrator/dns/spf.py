@@ -94,6 +94,12 @@ def merge(existing: str | None, ips: Iterable[str], *, drop: Iterable[str] = ())
     return " ".join([version, *(spf_mechanism(ip) for ip in missing), *terms])
 
 
+def single_addresses(record: str) -> list[str]:
+    """The addresses that the record allows one by one, in canonical form."""
+    singles = (_single_pass(term) for term in record.split()[1:])
+    return [ip for ip in singles if ip is not None]
+
+
 def _fault(term: str) -> str | None:
     match = _TERM.fullmatch(term)
     name = match["name"].lower() if match else ""

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -27,14 +28,16 @@ def connect() -> Any:
     :raises LabError: when none answers at ``DOCKER_HOST`` or the default socket.
     """
     docker = _sdk()
-    client = None
+    where = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
     try:
-        client = docker.from_env(timeout=120)
+        if where.startswith("unix://"):
+            # The SDK leaves its socket open when nobody listens.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.connect(where.removeprefix("unix://"))
+        environment = {**os.environ, "DOCKER_HOST": where}
+        client = docker.DockerClient.from_env(timeout=120, environment=environment)
         client.ping()
     except (docker.errors.DockerException, OSError) as error:
-        if client is not None:
-            client.close()
-        where = os.environ.get("DOCKER_HOST", f"unix://{SOCKET}")
         raise LabError(f"no Docker engine answers at {where}: {_reason(error)}") from None
     return client
 
@@ -47,7 +50,7 @@ def ensure() -> Any:
     try:
         return connect()
     except LabError:
-        if "DOCKER_HOST" in os.environ:
+        if os.environ.get("DOCKER_HOST"):
             raise  # The user chose an engine; starting another one would only hide the mistake.
     _check_can_start()
     _start()
@@ -86,6 +89,8 @@ def stop() -> bool:
 def purge() -> None:
     """Remove the stopped engine's images and logs."""
     if ours() is None:
+        # An engine that was killed leaves its data directory mounted over itself.
+        subprocess.run(["umount", str(ROOT / "docker")], stderr=subprocess.DEVNULL, check=False)
         shutil.rmtree(ROOT, ignore_errors=True)
         shutil.rmtree(RUN, ignore_errors=True)
 

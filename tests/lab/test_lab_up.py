@@ -138,12 +138,14 @@ def test_fleet_key_updates_managed_zones_only(
     assert update(running, described, zone, add=changed) == dns.rcode.NOERROR
     assert eventually(lambda: ask(described, f"probe.{zone}", "TXT") == ['"two"'])
 
-    foreign = described["dns"]["foreign"][0]
+    foreign = f"z{uuid.uuid4().hex[:10]}.org"
+    running.add_zone(foreign, managed=False)
     assert update(running, described, foreign, add=record) == dns.rcode.NOTAUTH
     assert update(running, described, "worldpost.org", add=record) == dns.rcode.NOTAUTH
     assert update(running, described, zone, key="customer", add=record) == dns.rcode.NOTAUTH
     assert update(running, described, foreign, key="customer", add=record) == dns.rcode.NOERROR
     assert eventually(lambda: ask(described, f"probe.{foreign}", "TXT")) == ['"one"']
+    running.remove_zone(foreign)
 
 
 def test_zone_transfer_needs_the_key(running: Lab, described: dict[str, Any], zone: str) -> None:

@@ -63,7 +63,10 @@ copy() {
   sync -f /etc
 }
 
-keep() { if [ -e "$1" ]; then cp -a --parents "$1" $saved; else :; fi; }
+keep() {
+  [ -e "$1" ] || return 0
+  mkdir -p "$saved${1%/*}" && cp -a "$1" "$saved$1"
+}
 
 # Dovecot looks at whole seconds: a file changed twice in one would look unchanged.
 newer() {
@@ -84,10 +87,21 @@ swap() {
 restore() {
   {
     while IFS=$tab read -r _ _ _ _ path; do
-      [ -e "$saved$path" ] || rm -f "$path" "$path.db"
+      bring_back "$path"
+      bring_back "$path.db"
     done <"$stage/manifest"
-    cp -a "$saved/." / && sh -u "$stage/reload"
+    while read -r path; do bring_back "$path"; done <"$stage/delete"
+    sh -u "$stage/reload"
   } >>"$log" 2>&1
+}
+
+# File by file: the directories that they stand in are not ours to change.
+bring_back() {
+  if [ -e "$saved$1" ]; then
+    cp -a "$saved$1" "$1$suffix" && mv -fT "$1$suffix" "$1"
+  else
+    rm -f "$1"
+  fi
 }
 
 reload() { sh -eu "$stage/reload"; }

@@ -25,11 +25,10 @@ def upgrade() -> None:
             sa.Enum(
                 "Reachable",
                 "Converged",
-                "NamePublished",
                 "PtrConfirmed",
                 "EgressProven",
-                "OwnershipProven",
                 "RecordsPublished",
+                "OwnershipProven",
                 "MxOk",
                 "SpfOk",
                 "DkimOk",
@@ -44,6 +43,11 @@ def upgrade() -> None:
             "status",
             sa.Enum("True", "False", "Unknown", name="status", native_enum=False, length=32),
             nullable=False,
+        ),
+        sa.Column(
+            "known",
+            sa.Enum("True", "False", "Unknown", name="status", native_enum=False, length=32),
+            nullable=True,
         ),
         sa.Column(
             "reason",
@@ -109,6 +113,7 @@ def upgrade() -> None:
         sa.Column("os", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
         sa.Column("paused", sa.Boolean(), nullable=False),
         sa.Column("due_at", orchestrator.models.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("dns_due_at", orchestrator.models.UtcDateTime(timezone=True), nullable=False),
         sa.Column("lease_owner", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
         sa.Column("lease_until", orchestrator.models.UtcDateTime(timezone=True), nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
@@ -120,6 +125,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_host_name")),
     )
     with op.batch_alter_table("host", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_host_dns_due_at"), ["dns_due_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_host_due_at"), ["due_at"], unique=False)
 
     op.create_table(
@@ -157,6 +163,7 @@ def upgrade() -> None:
         sa.Column("workspace_id", sa.Uuid(), nullable=True),
         sa.Column("allocated_at", orchestrator.models.UtcDateTime(timezone=True), nullable=True),
         sa.Column("released_at", orchestrator.models.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("egress_due_at", orchestrator.models.UtcDateTime(timezone=True), nullable=False),
         sa.Column("reputation_at", orchestrator.models.UtcDateTime(timezone=True), nullable=True),
         sa.Column("reputation_flags", sa.JSON(), nullable=True),
         sa.ForeignKeyConstraint(["host_id"], ["host.id"], name=op.f("fk_address_host_id")),
@@ -168,6 +175,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("ptr_name", name=op.f("uq_address_ptr_name")),
     )
     with op.batch_alter_table("address", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_address_egress_due_at"), ["egress_due_at"], unique=False
+        )
         batch_op.create_index(batch_op.f("ix_address_host_id"), ["host_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_address_workspace_id"), ["workspace_id"], unique=False)
 

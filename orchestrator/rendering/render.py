@@ -1,0 +1,166 @@
+"""Renders every file of a host. The path of a template mirrors the path of what it makes."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from orchestrator.errors import Invalid
+from orchestrator.hostspec import DkimKeySpec, HostSpec, OsName, RenderedFile
+from orchestrator.rendering import filters
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+
+#: The newest behaviour that each Debian's Postfix knows (COMPATIBILITY_README).
+COMPATIBILITY_LEVEL: dict[OsName, str] = {"debian12": "3.7", "debian13": "3.10"}
+
+
+@dataclass(frozen=True)
+class _File:
+    """How a file stands on the host; see RenderedFile."""
+
+    path: str
+    daemon: Literal["postfix", "dovecot", "opendkim"] | None
+    group: str = "root"
+    mode: int = 0o644
+    secret: bool = False
+    lookup_table: bool = False
+
+
+def _table(name: str) -> _File:
+    # Postfix sees that an index was replaced (DATABASE_README): no reload.
+    return _File(f"/etc/postfix/tables/{name}", None, lookup_table=True)
+
+
+# The certificate is read when the daemons start or reload. Its digest stands in main.cf and in
+# dovecot.conf, so that a new one reloads both; the files themselves name no daemon.
+_FILES = (
+    _File("/etc/mailfleet/tls/cert.pem", None),
+    _File("/etc/mailfleet/tls/key.pem", None, mode=0o600, secret=True),
+    _File("/etc/postfix/main.cf", "postfix"),
+    _File("/etc/postfix/master.cf", "postfix"),
+    _File("/etc/postfix/submission_headers", "postfix"),
+    _File("/etc/postfix/reject_footer", "postfix"),
+    _table("aliases"),
+    _table("domains"),
+    _table("mailboxes"),
+    _table("sender_login"),
+    _table("sender_transport"),
+    _table("transport"),
+    _File("/etc/dovecot/dovecot.conf", "dovecot"),
+    # Dovecot looks at a password file's mtime at each login.
+    _File("/etc/dovecot/users", None, group="dovecot", mode=0o640, secret=True),
+    _File("/etc/dovecot/system-users", None, group="dovecot", mode=0o640),
+    _File("/etc/opendkim.conf", "opendkim"),
+    _File("/etc/opendkim/policy.lua", "opendkim"),
+    _File("/etc/opendkim/key_table", "opendkim"),
+    _File("/etc/opendkim/signing_table", "opendkim"),
+)
+
+
+def render(spec: HostSpec) -> list[RenderedFile]:
+    """Render all files of a host, by path.
+
+    :raises Invalid: when a value could mean something else than itself in its file, or the
+        spec contradicts itself (an egress address that the host does not have, a mailbox of a
+        domain that is not accepted, an address that exists twice).
+    """
+    _check(spec)
+    environment = _environment(spec.os)
+    keys = _signing_keys(spec)
+    context: dict[str, Any] = {
+        "spec": spec,
+        "keys": keys,
+        "transports": {address.ip: address.transport for address in spec.addresses},
+        "compatibility_level": COMPATIBILITY_LEVEL[spec.os],
+        "certificate_digest": _certificate_digest(spec),
+        "home": _home,
+        "key_path": _key_path,
+        "quota": _quota_12 if spec.os == "debian12" else _quota_13,
+    }
+    files = [
+        RenderedFile(
+            path=file.path,
+            content=_text(environment, file.path, context),
+            owner="root",
+            group=file.group,
+            mode=file.mode,
+            daemon=file.daemon,
+            secret=file.secret,
+            lookup_table=file.lookup_table,
+        )
+        for file in _FILES
+    ]
+    for key in keys:
+        # OpenDKIM reads a key at each signature.
+        text = _text(environment, "/etc/opendkim/keys/key.private", {"key": key})
+        path = _key_path(key)
+        files.append(
+            RenderedFile(path, text, "opendkim", "opendkim", 0o600, daemon=None, secret=True)
+        )
+    return sorted(files, key=lambda file: file.path)
+
+
+@cache
+def _environment(os: OsName) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader([TEMPLATES / os, TEMPLATES]),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - escaping is for HTML; here the filters refuse
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(filters.FILTERS)
+    return environment
+
+
+def _text(environment: Environment, path: str, context: Mapping[str, Any]) -> str:
+    return environment.get_template(f"{path.removeprefix('/')}.j2").render(context)
+
+
+def _check(spec: HostSpec) -> None:
+    if spec.os not in COMPATIBILITY_LEVEL:
+        raise Invalid(f"there are no templates for {spec.os!r}")
+    own = {address.ip for address in spec.addresses}
+    if {m.egress_ip for m in spec.mailboxes} | {p.egress_ip for p in spec.probes} > own:
+        raise Invalid("a sender leaves from an address that the host does not have")
+    emails = [m.email for m in spec.mailboxes] + [m.email for m in spec.remote_mailboxes]
+    if len(set(emails)) != len(emails):
+        raise Invalid("a mailbox exists twice")
+    if {email.rpartition("@")[2] for email in emails} - set(spec.domains):
+        raise Invalid("a mailbox belongs to a domain that the host does not accept mail for")
+
+
+def _signing_keys(spec: HostSpec) -> list[DkimKeySpec]:
+    """The key that signs for each domain: the first listed. Others stay off the host."""
+    first: dict[str, DkimKeySpec] = {}
+    for key in spec.dkim_keys:
+        first.setdefault(key.domain, key)
+    return [first[domain] for domain in sorted(first)]
+
+
+def _key_path(key: DkimKeySpec) -> str:
+    name = f"{filters.selector(key.selector)}._domainkey.{filters.fqdn(key.domain)}"
+    return f"/etc/opendkim/keys/{name}.private"
+
+
+def _home(email: str) -> str:
+    local, _, domain = filters.email(email).rpartition("@")
+    return f"/var/vmail/{domain}/{local}"
+
+
+def _quota_12(mib: int) -> str:
+    return f"userdb_quota_rule=*:storage={filters.positive(mib)}M" if mib else ""
+
+
+def _quota_13(mib: int) -> str:
+    return f"userdb_quota_storage_size={filters.positive(mib)}M" if mib else ""
+
+
+def _certificate_digest(spec: HostSpec) -> str:
+    return hashlib.sha256(filters.pem(spec.tls.certificate).encode()).hexdigest()[:32]

@@ -1,0 +1,144 @@
+"""What a Debian host needs before and around the rendered files, and the commands that use them.
+
+The commands are shell for ``sh -eu``. Validation finds the staged tree in ``$FILES``: all
+rendered files, under their final path, of any owner and mode.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Protocol
+
+from orchestrator.errors import Invalid
+from orchestrator.hostspec import OsName
+
+_SCRIPTS = files("orchestrator.rendering").joinpath("scripts")
+
+
+class Account(Protocol):
+    """A system user as it was seen on a host."""
+
+    @property
+    def uid(self) -> int:
+        """Its number."""
+
+    @property
+    def groups(self) -> Collection[str]:
+        """The names of all groups that it belongs to."""
+
+
+class Directory(Protocol):
+    """A directory as it was seen on a host."""
+
+    @property
+    def mode(self) -> int:
+        """Its permissions."""
+
+    @property
+    def owner(self) -> str:
+        """The name of its user."""
+
+    @property
+    def group(self) -> str:
+        """The name of its group."""
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """All of it, for one Debian.
+
+    ``users`` are (name, uid, group, home); ``memberships`` are (user, group); ``directories``
+    are (path, owner, group, octal mode); in ``trees`` every file is ours; ``units`` and
+    ``reload`` are by daemon. A reload starts a daemon that is not running.
+    """
+
+    packages: tuple[str, ...]
+    users: tuple[tuple[str, int, str, str], ...]
+    memberships: tuple[tuple[str, str], ...]
+    directories: tuple[tuple[str, str, str, str], ...]
+    trees: tuple[str, ...]
+    units: Mapping[str, str]
+    validate: str
+    reload: Mapping[str, str]
+    smoke: str
+
+    def accounts_satisfied(
+        self, accounts: Mapping[str, Account], directories: Mapping[str, Directory]
+    ) -> bool:
+        """Whether users, memberships and directories are all as they must be."""
+        users = all(name in accounts and accounts[name].uid == uid for name, uid, *_ in self.users)
+        members = all(
+            user in accounts and group in accounts[user].groups for user, group in self.memberships
+        )
+        return (
+            users
+            and members
+            and all(
+                path in directories
+                and (seen := directories[path]).mode == int(mode, 8)
+                and (seen.owner, seen.group) == (owner, group)
+                for path, owner, group, mode in self.directories
+            )
+        )
+
+
+def of(os: OsName) -> Requirements:
+    """What a host of this Debian needs.
+
+    :raises Invalid: when there is nothing for it.
+    """
+    if os not in REQUIREMENTS:
+        raise Invalid(f"there are no requirements for {os!r}")
+    return REQUIREMENTS[os]
+
+
+def _script(name: str) -> str:
+    return _SCRIPTS.joinpath(name).read_text()
+
+
+def _reload(daemon: str, unit: str) -> str:
+    # Sockets and group memberships are taken up at start only, so that the first time it is a
+    # restart of what the package started. Later a reload keeps connections and mail flowing.
+    return (
+        f"if [ -e /var/lib/mailfleet/applied/{daemon} ] && systemctl is-enabled --quiet {daemon}; "
+        f"then systemctl reload-or-restart {unit}; "
+        f"else systemctl enable --quiet {daemon}; systemctl restart {unit}; fi"
+    )
+
+
+def _debian(postfix_unit: str) -> Requirements:
+    units = {"postfix": postfix_unit, "dovecot": "dovecot.service", "opendkim": "opendkim.service"}
+    return Requirements(
+        packages=(
+            "ca-certificates",
+            "dovecot-core",
+            "dovecot-imapd",
+            "dovecot-lmtpd",
+            "opendkim",
+            "openssl",
+            "postfix",
+        ),
+        users=(("vmail", 5000, "vmail", "/var/vmail"),),
+        # OpenDKIM's socket is for its group.
+        memberships=(("postfix", "opendkim"),),
+        directories=(
+            ("/etc/mailfleet", "root", "root", "0755"),
+            ("/etc/mailfleet/tls", "root", "root", "0755"),
+            ("/etc/opendkim", "root", "root", "0755"),
+            ("/etc/opendkim/keys", "root", "opendkim", "0750"),
+            ("/etc/postfix/tables", "root", "root", "0755"),
+            ("/var/vmail", "vmail", "vmail", "0700"),
+        ),
+        trees=("/etc/mailfleet/tls", "/etc/opendkim"),
+        units=units,
+        validate=_script("validate.sh"),
+        reload={daemon: _reload(daemon, unit) for daemon, unit in units.items()},
+        smoke=_script("smoke.sh"),
+    )
+
+
+#: Debian 12 runs Postfix in an instance of a template unit; postfix.service only starts it.
+REQUIREMENTS: Mapping[OsName, Requirements] = {
+    "debian12": _debian("postfix@-.service"),
+    "debian13": _debian("postfix.service"),
+}

@@ -1,0 +1,63 @@
+"""The API over a database of its own, and a workspace with everything."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from litestar.testing import TestClient
+from storekit import Store
+
+from api.app import create_app
+from api.dispatch import Dispatcher
+from orchestrator.models import Domain, Host, Workspace
+from orchestrator.services.mailboxes import Placed
+
+Client = TestClient[Dispatcher]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def anonymous(store: Store) -> Iterator[Client]:
+    """The API without credentials. A handler's defect is an answer, as it is for clients."""
+    with TestClient(create_app(store.settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def acme(store: Store) -> Workspace:
+    """A workspace with nothing."""
+    return store.workspace()
+
+
+@pytest.fixture
+def client(store: Store, anonymous: Client, acme: Workspace) -> Client:
+    """The API as that workspace's program calls it."""
+    anonymous.headers["Authorization"] = f"Bearer {store.key(acme)}"
+    return anonymous
+
+
+@dataclass
+class Fleet:
+    """A host with an assigned address, a domain, and two mailboxes of the workspace."""
+
+    host: Host
+    domain: Domain
+    alice: Placed
+    bob: Placed
+
+
+@pytest.fixture
+def fleet(store: Store, acme: Workspace) -> Fleet:
+    host = store.host()
+    store.pool(host, "198.51.100.21", "198.51.100.22", "198.51.100.23")
+    store.assign(acme)
+    domain = store.domain(acme)
+    alice, bob = store.mailboxes(acme, "alice@acme.com", "bob@acme.com")
+    return Fleet(host, domain, alice, bob)

@@ -1,0 +1,182 @@
+"""Submission and IMAP against the lab's world: a real Postfix and a real Dovecot."""
+
+import dataclasses
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from imapclient import IMAPClient
+
+from orchestrator.errors import NotFound, Upstream
+from orchestrator.mail.imap import _Client, fetch_message, list_messages
+from orchestrator.mail.submission import submit
+from orchestrator.mail.types import MailboxAccess, MessageSummary, OutgoingMessage
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture
+def access(lab: dict[str, Any]) -> MailboxAccess:
+    world = lab["world"]
+    return MailboxAccess(
+        world["mailbox"], world["password"], world["hostname"], world["address"], Path(lab["ca"])
+    )
+
+
+@pytest.fixture
+def client(access: MailboxAccess) -> Iterator[IMAPClient]:
+    with _Client(access) as connected:
+        connected.plain_login(access.email, access.password)
+        yield connected
+
+
+@pytest.fixture
+def folder(client: IMAPClient) -> Iterator[str]:
+    """A folder of its own, with a name that needs quoting and modified UTF-7."""
+    name = f'Entwürfe & "日本" {uuid.uuid4().hex[:8]}'
+    client.create_folder(name)
+    yield name
+    client.delete_folder(name)
+
+
+def simple(number: int) -> bytes:
+    return b"Subject: number %d\r\nFrom: a@b.com\r\n\r\nbody %d\r\n" % (number, number)
+
+
+def pages(access: MailboxAccess, folder: str, limit: int) -> list[list[int]]:
+    found: list[list[int]] = []
+    before: int | None = None
+    while True:
+        page = list_messages(access, folder=folder, limit=limit, before=before)
+        found.append([message.uid for message in page.messages])
+        before = page.next_before
+        if before is None:
+            return found
+
+
+def test_pages_skip_and_repeat_nothing(
+    access: MailboxAccess, client: IMAPClient, folder: str
+) -> None:
+    assert pages(access, folder, 3) == [[]]
+    for number in range(1, 8):
+        client.append(folder, simple(number))
+    assert pages(access, folder, 3) == [[7, 6, 5], [4, 3, 2], [1]]
+    assert pages(access, folder, 7) == [[7, 6, 5, 4, 3, 2, 1]]
+    first = list_messages(access, folder=folder, limit=3, before=None)
+    assert (first.total, first.next_before) == (7, 5)
+    assert first.messages[0].subject == "number 7"
+    # Between two pages the bookmark itself, and one beyond it, vanish and one arrives.
+    client.select_folder(folder)
+    client.delete_messages([5, 4])
+    client.expunge()
+    client.append(folder, simple(8))
+    second = list_messages(access, folder=folder, limit=3, before=first.next_before)
+    assert [message.uid for message in second.messages] == [3, 2, 1]
+    assert second.next_before is None
+    for before, uids in ((1, []), (0, []), (-5, []), (2, [1]), (2**40, [8, 7, 6])):
+        page = list_messages(access, folder=folder, limit=3, before=before)
+        assert [message.uid for message in page.messages] == uids
+
+
+def test_reading_marks_nothing_unless_asked(
+    access: MailboxAccess, client: IMAPClient, folder: str
+) -> None:
+    client.append(folder, simple(1))
+    list_messages(access, folder=folder, limit=3, before=None)
+    detail = fetch_message(access, folder=folder, uid=1, mark_seen=False)
+    assert (detail.text, detail.summary.subject) == ("body 1\n", "number 1")
+    assert "\\Seen" not in detail.summary.flags
+    assert "\\Seen" in fetch_message(access, folder=folder, uid=1, mark_seen=True).summary.flags
+    assert "\\Seen" in fetch_message(access, folder=folder, uid=1, mark_seen=False).summary.flags
+
+
+def test_what_is_not_there(access: MailboxAccess, client: IMAPClient, folder: str) -> None:
+    client.append(folder, simple(1))
+    for uid in (2, 0, -1, 2**32, 2**70):
+        with pytest.raises(NotFound, match="no message"):
+            fetch_message(access, folder=folder, uid=uid, mark_seen=True)
+    with pytest.raises(NotFound, match="no folder"):
+        list_messages(access, folder=f"{folder}x", limit=1, before=None)
+    with pytest.raises(NotFound, match="no folder"):
+        fetch_message(access, folder="../../etc", uid=1, mark_seen=False)
+
+
+HOSTILE = [
+    b"Subject: =?utf-8?b?!!!?= =?x?q?=ff?=\r\nFrom: (((\r\nDate: never\r\n\r\n\xff\xfe",
+    b"Content-Type: multipart/mixed; boundary=a\r\n\r\n" + b"--a\r\n\r\n\r\n" * 800,
+    b"\r\n",
+    b"To: " + b"x@y.com, " * 20_000 + b"\r\nSubject: " + b"y" * 100_000 + b"\r\n\r\n",
+    "Subject: Grüße\r\n\r\nohne Kodierung ß".encode(),
+]
+
+
+def test_any_message_can_be_listed_and_read(
+    access: MailboxAccess, client: IMAPClient, folder: str
+) -> None:
+    for raw in HOSTILE:
+        client.append(folder, raw)
+    page = list_messages(access, folder=folder, limit=100, before=None)
+    assert [message.uid for message in page.messages] == [5, 4, 3, 2, 1]
+    assert page.messages[0].subject == "Grüße"
+    # A Date that can't be read is replaced by the time of arrival.
+    assert all(message.date and message.date.tzinfo for message in page.messages)
+    for uid in range(1, 6):
+        fetch_message(access, folder=folder, uid=uid, mark_seen=False)
+    assert fetch_message(access, folder=folder, uid=5, mark_seen=False).text == "ohne Kodierung ß"
+
+
+def test_a_submitted_message_is_read_back(access: MailboxAccess) -> None:
+    subject = f"Grüße {uuid.uuid4().hex}"
+    submission = submit(
+        access,
+        OutgoingMessage(
+            (access.email,),
+            subject,
+            text="Hallo ß\n.\n..\nEnde\n",
+            html="<p>ß</p>",
+            from_name="Wörld, Inc.",
+        ),
+    )
+    assert submission.accepted == (access.email,)
+    assert submission.rejected == ()
+    assert submission.response.startswith("250 2.0.0 Ok: queued as ")
+    arrived = arrival(access, subject)
+    assert arrived.message_id == submission.message_id
+    assert arrived.sender == (f'"Wörld, Inc." <{access.email}>',)
+    detail = fetch_message(access, folder="INBOX", uid=arrived.uid, mark_seen=False)
+    assert detail.text == "Hallo ß\n.\n..\nEnde\n"
+    assert (detail.html or "").strip() == "<p>ß</p>"
+    assert detail.attachments == ()
+
+
+def arrival(access: MailboxAccess, subject: str) -> MessageSummary:
+    for _ in range(120):
+        page = list_messages(access, folder="INBOX", limit=20, before=None)
+        for message in page.messages:
+            if message.subject == subject:
+                return message
+        time.sleep(0.25)
+    raise AssertionError("the message did not arrive within 30 s")
+
+
+@pytest.mark.parametrize(
+    ("change", "imap", "smtp"),
+    [
+        ({"password": "wrong"}, "AUTHENTICATIONFAILED", "535 5.7.8"),
+        ({"host": "mx1.fleetlab.net"}, "CERTIFICATE_VERIFY", "CERTIFICATE_VERIFY"),
+        ({"imap_port": 9, "submission_port": 9}, "refused", "refused"),
+    ],
+)
+def test_refusals_are_told(
+    access: MailboxAccess, change: dict[str, Any], imap: str, smtp: str
+) -> None:
+    broken = dataclasses.replace(access, **change)
+    with pytest.raises(Upstream, match=imap) as by_imap:
+        list_messages(broken, folder="INBOX", limit=1, before=None)
+    with pytest.raises(Upstream, match=smtp) as by_smtp:
+        submit(broken, OutgoingMessage((access.email,), "never", text="sent"))
+    assert (by_imap.value.service, by_smtp.value.service) == ("imap", "smtp")
+    assert access.password not in f"{by_imap.value} {by_smtp.value}"
