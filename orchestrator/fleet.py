@@ -161,7 +161,7 @@ def watch(files: list[RenderedFile], required: requirements.Requirements) -> Wat
         files=tuple(file.path for file in files),
         trees=required.trees,
         directories=tuple(directory[0] for directory in required.directories),
-        accounts=tuple({name for name, *_ in (*required.users, *required.memberships)}),
+        accounts=(*(user[0] for user in required.users), *(m[0] for m in required.memberships)),
         units=tuple(required.units.values()),
         packages=required.packages,
     )

@@ -93,7 +93,8 @@ class Reconciler:
             if not held:
                 return Result(host.name, reason=Reason.BUSY, message="another pass holds it")
             started = time.monotonic()
-            result = self._pass(self._load(host_id))
+            host = self._load(host_id)
+            result = self._pass(host)
             return self._record(host, result, time.monotonic() - started)
 
     def _pass(self, host: Host) -> Result:

@@ -77,9 +77,12 @@ class Group(click.RichGroup):
 def entry(help_text: str) -> Callable[[Callable[..., None]], Group]:
     """Make a top-level command group that reads ``--config``."""
 
-    def wrap(_: Callable[..., None]) -> Group:
+    def wrap(named: Callable[..., None]) -> Group:
         @click.group(
-            cls=Group, help=help_text, context_settings={"help_option_names": ["-h", "--help"]}
+            named.__name__,
+            cls=Group,
+            help=help_text,
+            context_settings={"help_option_names": ["-h", "--help"]},
         )
         @click.option(
             "--config",
@@ -89,8 +92,9 @@ def entry(help_text: str) -> Callable[[Callable[..., None]], Group]:
         )
         @click.pass_context
         def group(context: click.Context, config: Path | None) -> None:
-            context.ensure_object(dict)
-            context.obj = App(config)
+            # ``mailfleet --config F reconcile …`` has read it already.
+            if config is not None or not isinstance(context.obj, App):
+                context.obj = App(config)
 
         assert isinstance(group, Group)
         return group

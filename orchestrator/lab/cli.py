@@ -12,10 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.lab import containers, topology
+from orchestrator.lab import containers, control_plane, topology
 from orchestrator.lab.access import Lab
+from orchestrator.lab.demo import Proof
+from orchestrator.lab.demonstrate import demonstrate
 from orchestrator.lab.down import down as take_down
 from orchestrator.lab.reporter import Reporter
+from orchestrator.lab.state import State
+from orchestrator.lab.up import INFO
 from orchestrator.lab.up import up as bring_up
 
 _STATE = click.option(
@@ -55,11 +59,37 @@ def lab() -> None:
 @lab.command()
 @_STATE
 @_TOPOLOGY
-def up(state_dir: Path, topology_file: Path) -> None:
-    """Build and start the lab, or repair it. Harmless when it is up."""
+@click.option("--fleet-only", is_flag=True, help="Only the machines: no Mailfleet, no tenant.")
+def up(state_dir: Path, topology_file: Path, fleet_only: bool) -> None:
+    """Build and start the lab, or repair it, and show Mailfleet on it. Harmless when it is up.
+
+    Example: `mailfleet lab up`
+    """
+    reporter = Reporter()
     with _errors():
-        info = bring_up(state_dir, topology.load(topology_file), Reporter())
+        described = topology.load(topology_file)
+        info = bring_up(state_dir, described, reporter)
+        proofs = [] if fleet_only else demonstrate(info.state_dir, described, reporter)
+    if proofs:
+        _show(proofs, info.state_dir)
     click.echo(f"The lab is up: {info.state_dir / 'lab.json'}")
+    if not all(proof.passed for proof in proofs):
+        raise click.ClickException("the receiver did not believe every message")
+
+
+def _show(proofs: list[Proof], state_dir: Path) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("host", "from", "verdicts", "from address", "EHLO and PTR", "reply"):
+        table.add_column(name, overflow="fold")
+    for proof in proofs:
+        names = proof.ehlo if proof.ehlo == proof.ptr else f"{proof.ehlo}, {proof.ptr}"
+        reply = f"read as {proof.reply_uid}"
+        table.add_row(proof.host, proof.sender, proof.verdicts, proof.source_ip, names, reply)
+    out = Console(highlight=False)
+    (out if out.is_terminal else Console(highlight=False, width=160)).print(table)
+    described = State.at(state_dir).read_json(INFO)
+    click.echo(f"API: {described['api']}/api/v1 (pages: {described['api']}/api/v1/docs)")
+    click.echo(f"Key of the workspace: {described['keys']['adbtd']}")
 
 
 @lab.command()
@@ -67,8 +97,12 @@ def up(state_dir: Path, topology_file: Path) -> None:
 @_TOPOLOGY
 @click.option("--purge", is_flag=True, help="Remove the cached images as well.")
 def down(state_dir: Path, topology_file: Path, purge: bool) -> None:
-    """Remove the lab: its containers, network and keys. Cached images stay."""
+    """Remove the lab: Mailfleet's processes, containers, network and keys. Cached images stay.
+
+    Example: `mailfleet lab down`
+    """
     with _errors():
+        control_plane.stop(State.at(state_dir))
         take_down(state_dir, topology.load(topology_file), Reporter(), purge=purge)
 
 

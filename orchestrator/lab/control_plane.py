@@ -79,12 +79,20 @@ def start(state: State, options: Settings) -> None:
         state.write(f"{name}.pid", f"{process.pid}\n")
     deadline = time.monotonic() + 30
     while not _answers(f"http://{options.api_host}:{options.api_port}/healthz"):
-        for name in PROCESSES:
-            if _running(state, name) is None:
-                raise LabError(f"the {name} ended: {_last_lines(state.path(f'log/{name}.log'))}")
+        check(state)
         if time.monotonic() > deadline:
             raise LabError(f"the API doesn't answer: {_last_lines(state.path('log/api.log'))}")
         time.sleep(0.1)
+
+
+def check(state: State) -> None:
+    """See that both processes run.
+
+    :raises LabError: with the end of the log of the one that doesn't.
+    """
+    for name in PROCESSES:
+        if _running(state, name) is None:
+            raise LabError(f"the {name} ended: {_last_lines(state.path(f'log/{name}.log'))}")
 
 
 def stop(state: State) -> None:

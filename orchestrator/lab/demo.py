@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import httpx
 from imapclient import IMAPClient
 
+from orchestrator.lab import control_plane
 from orchestrator.lab.errors import LabError
 from orchestrator.lab.state import State
 from orchestrator.lab.topology import Topology
@@ -37,7 +38,7 @@ class Proof:
     source_ip: str
     expected_ip: str
     ehlo: str
-    expected_ehlo: str
+    ptr: str
     reply_uid: int
 
     @property
@@ -46,7 +47,7 @@ class Proof:
         return (
             self.verdicts == "spf=pass dkim=pass dmarc=pass"
             and self.source_ip == self.expected_ip
-            and self.ehlo == self.expected_ehlo
+            and self.ehlo == self.ptr
         )
 
 
@@ -110,8 +111,13 @@ class World:
         return str(answer["Message-ID"])
 
 
-def wait_for(what: str, seconds: float, look: Callable[[], T | None]) -> T:
-    """Look until there is something.
+def wait_for(
+    what: str,
+    seconds: float,
+    look: Callable[[], T | None],
+    check: Callable[[], None] = lambda: None,
+) -> T:
+    """Look until there is something; ``check`` may raise to end the wait early.
 
     :raises LabError: when there is nothing after so many seconds.
     """
@@ -120,6 +126,7 @@ def wait_for(what: str, seconds: float, look: Callable[[], T | None]) -> T:
         seen = look()
         if seen is not None:
             return seen
+        check()
         if time.monotonic() > deadline:
             raise LabError(f"{what} did not come about within {seconds:g} s")
         time.sleep(0.5)
@@ -137,13 +144,15 @@ def run(
     world = World(described["world"], str(state.path("ca.pem")))
     tenant = Tenant(url, token)
     try:
-        boxes = _mailboxes(tenant, topology, note)
+        boxes = _mailboxes(tenant, topology, note, lambda: control_plane.check(state))
         return [_prove(tenant, world, box, described, note) for box in boxes]
     finally:
         tenant.close()
 
 
-def _mailboxes(tenant: Tenant, topology: Topology, note: Callable[[str], None]) -> list[Any]:
+def _mailboxes(
+    tenant: Tenant, topology: Topology, note: Callable[[str], None], alive: Callable[[], None]
+) -> list[Any]:
     domain = topology.demo.domain
     if domain not in {row["name"] for row in tenant.call("GET", "/domains")}:
         tenant.call("POST", "/domains", {"name": domain})
@@ -158,14 +167,14 @@ def _mailboxes(tenant: Tenant, topology: Topology, note: Callable[[str], None]) 
         rows = [row for row in tenant.call("GET", "/mailboxes") if row["email"] in wanted]
         return rows if all(row["status"] == "active" for row in rows) else None
 
-    boxes = wait_for("active mailboxes on both hosts", CONVERGE_SECONDS, active)
+    boxes = wait_for("active mailboxes on both hosts", CONVERGE_SECONDS, active, alive)
     note(f"waiting for {domain} to be seen in DNS")
 
     def seen() -> bool | None:
         row = next(row for row in tenant.call("GET", "/domains") if row["name"] == domain)
         return all(row[flag] for flag in ("spfOk", "dkimOk", "dmarcOk", "mxOk")) or None
 
-    wait_for(f"all records of {domain}", CONVERGE_SECONDS, seen)
+    wait_for(f"all records of {domain}", CONVERGE_SECONDS, seen, alive)
     return boxes
 
 
@@ -219,6 +228,6 @@ def _read(arrived: EmailMessage, box: Any, described: Any, uid: int) -> Proof:
         source_ip=seen.group(3),
         expected_ip=ip,
         ehlo=seen.group(1),
-        expected_ehlo=seen.group(2) or "",
+        ptr=seen.group(2) or "",
         reply_uid=uid,
     )

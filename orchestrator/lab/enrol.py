@@ -1,5 +1,6 @@
 """What an operator does on a new fleet, done for the lab: hosts, addresses, zones, a tenant."""
 
+from sqlalchemy import Engine
 from sqlmodel import Session, select
 
 from orchestrator import db
@@ -16,7 +17,7 @@ from orchestrator.secrets import Vault
 from orchestrator.services import addresses, hosts, keys, workspaces, zones
 from orchestrator.settings import Settings
 
-TOKEN_FILE = "adbtd.key"
+KEY_FILE = "adbtd.key"
 
 
 def enrol(state: State, topology: Topology, options: Settings) -> None:
@@ -32,7 +33,7 @@ def enrol(state: State, topology: Topology, options: Settings) -> None:
             _assign(session, owner, machine)
         for name in topology.dns.managed:
             _manage(session, vault, state, topology, name, owner)
-    state.once(TOKEN_FILE, lambda: _token(engine, owner.slug))
+    state.once(KEY_FILE, lambda: _token(engine, owner.slug))
     engine.dispose()
 
 
@@ -106,7 +107,7 @@ def _manage(  # noqa: PLR0917 - every one is needed once
     )
 
 
-def _token(engine: db.Engine, slug: str) -> str:
+def _token(engine: Engine, slug: str) -> str:
     with writing(engine) as session:
         _, token = keys.create(session, workspaces.get_by_slug(session, slug), "lab")
     return token

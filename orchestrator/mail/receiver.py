@@ -65,7 +65,7 @@ class ProbeReceiver:
         self._thread.start()
         try:
             self._stop = bound.result()
-        except OSError:
+        except BaseException:
             self._thread.join()
             self._thread = None
             raise
@@ -107,7 +107,7 @@ class ProbeReceiver:
                     servers.append(await loop.create_server(accept, address, port))
                 bound.set_result(stop)
                 await stopped.wait()
-            except OSError as error:
+            except Exception as error:  # whatever it is, ``start`` must hear of it
                 bound.set_exception(error)
             for server in servers:
                 server.close()

@@ -31,11 +31,12 @@ class _File:
     lookup_table: bool = False
 
 
-def _table(name: str) -> _File:
-    # Postfix sees that an index was replaced (DATABASE_README): no reload.
-    return _File(f"/etc/postfix/tables/{name}", None, lookup_table=True)
+def _table(name: str, daemon: Literal["postfix"] | None = None) -> _File:
+    return _File(f"/etc/postfix/tables/{name}", daemon, lookup_table=True)
 
 
+# Tables: smtpd sees at each connection that an index was replaced. trivial-rewrite, which decides
+# about domains and transports, looks only every ten seconds and at new clients: it is reloaded.
 # The certificate is read when the daemons start or reload. Its digest stands in main.cf and in
 # dovecot.conf, so that a new one reloads both; the files themselves name no daemon.
 _FILES = (
@@ -46,11 +47,11 @@ _FILES = (
     _File("/etc/postfix/submission_headers", "postfix"),
     _File("/etc/postfix/reject_footer", "postfix"),
     _table("aliases"),
-    _table("domains"),
+    _table("domains", "postfix"),
     _table("mailboxes"),
     _table("sender_login"),
-    _table("sender_transport"),
-    _table("transport"),
+    _table("sender_transport", "postfix"),
+    _table("transport", "postfix"),
     _File("/etc/dovecot/dovecot.conf", "dovecot"),
     # Dovecot looks at a password file's mtime at each login.
     _File("/etc/dovecot/users", None, group="dovecot", mode=0o640, secret=True),

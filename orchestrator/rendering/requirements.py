@@ -102,7 +102,8 @@ def _reload(daemon: str, unit: str) -> str:
     return (
         f"if [ -e /var/lib/mailfleet/applied/{daemon} ] && systemctl is-enabled --quiet {daemon}; "
         f"then systemctl reload-or-restart {unit}; "
-        f"else systemctl enable --quiet {daemon}; systemctl restart {unit}; fi"
+        f"else systemctl enable --quiet {daemon}; systemctl restart {unit}; "
+        f"systemctl start {daemon}; fi"
     )
 
 
@@ -127,6 +128,8 @@ def _debian(postfix_unit: str) -> Requirements:
             ("/etc/opendkim", "root", "root", "0755"),
             ("/etc/opendkim/keys", "root", "opendkim", "0750"),
             ("/etc/postfix/tables", "root", "root", "0755"),
+            # Postfix makes it at its first start, but Dovecot's sockets stand in it.
+            ("/var/spool/postfix/private", "postfix", "root", "0700"),
             ("/var/vmail", "vmail", "vmail", "0700"),
         ),
         trees=("/etc/mailfleet/tls", "/etc/opendkim"),

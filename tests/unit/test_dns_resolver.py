@@ -71,17 +71,32 @@ class Servers:
         self._threads: list[threading.Thread] = []
         self._closing = False
         self.port = 0
-        for address in (RECURSIVE, FIRST, SECOND):
-            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            udp.bind((address, self.port))
-            self.port = udp.getsockname()[1]
-            tcp = socket.create_server((address, self.port))
-            for sock, run in ((udp, self._udp), (tcp, self._tcp)):
+        for sockets in self._bound():
+            for sock, run in zip(sockets, (self._udp, self._tcp), strict=True):
                 sock.settimeout(0.05)
-                thread = threading.Thread(target=run, args=(sock, address))
+                thread = threading.Thread(target=run, args=(sock, sock.getsockname()[0]))
                 thread.start()
                 self._sockets.append(sock)
                 self._threads.append(thread)
+
+    def _bound(self) -> list[tuple[socket.socket, socket.socket]]:
+        """A UDP and a TCP socket per address, all on one port that happens to be free."""
+        for _ in range(20):
+            opened: list[socket.socket] = []
+            port = 0
+            try:
+                for address in (RECURSIVE, FIRST, SECOND):
+                    opened.append(socket.create_server((address, port)))
+                    port = opened[-1].getsockname()[1]
+                    opened.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                    opened[-1].bind((address, port))
+            except OSError:
+                for sock in opened:
+                    sock.close()
+                continue
+            self.port = port
+            return list(zip(opened[1::2], opened[::2], strict=True))
+        raise AssertionError("no port is free on three loopback addresses")
 
     def close(self) -> None:
         self._closing = True

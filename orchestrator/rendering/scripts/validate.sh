@@ -1,12 +1,11 @@
 # Asks the daemons' own parsers about the staged files in $FILES. Changes nothing that is in
 # force; works in a copy that names the staged files instead of the final ones.
 export LC_ALL=C
-checked=$(mktemp -d)
+checked=$(mktemp -d "$FILES.XXXXXX")
 trap 'rm -rf "$checked"' EXIT
 refuse() { echo "$1"; exit 1; }
 
 cp -R "$FILES/etc" "$checked/etc"
-find "$checked" -type d -exec chmod 0755 {} +
 sed -i "s#/etc/\(mailfleet\|postfix/[a-z]\|dovecot/[a-z]\|opendkim/\)#$checked/etc/\1#g" \
   "$checked"/etc/postfix/*.cf "$checked/etc/dovecot/dovecot.conf" \
   "$checked/etc/opendkim.conf" "$checked/etc/opendkim/key_table"
@@ -26,12 +25,12 @@ for list in -n -M -P; do
 done
 for table in submission_headers reject_footer; do
   # Not finding anything is status 1, as is an error: only the latter says something.
-  said=$(postmap -c "$checked/etc/postfix" -q - "regexp:$checked/etc/postfix/$table" </dev/null 2>&1) || :
+  said=$(postmap -c "$checked/etc/postfix" -q x "regexp:$checked/etc/postfix/$table" 2>&1) || :
   [ -z "$said" ] || refuse "$said"
 done
 
-# Dovecot: doveconf reads the certificate files when a setting is asked for by name.
+# Dovecot
 doveconf -c "$checked/etc/dovecot/dovecot.conf" -n >/dev/null
 
-# OpenDKIM: runs the script once, opens the tables.
-opendkim -n -x "$checked/etc/opendkim.conf"
+# OpenDKIM: opens the tables, and runs the script once. An error in that kills it without a word.
+opendkim -n -x "$checked/etc/opendkim.conf" || refuse "OpenDKIM refuses its files or policy.lua"

@@ -1,0 +1,123 @@
+-- Managed by Mailfleet: changes made here are put back.
+--
+-- Run by OpenDKIM (SetupPolicyScript, opendkim-lua(3)) once the header is complete. Mail from an
+-- authenticated client passes only if From is exactly one address and that address is the
+-- envelope's sender, which Postfix has compared with the login. The grammar is RFC 5322 section
+-- 3.4 without its obsolete forms: what two readers could understand differently is refused.
+-- An error in here is a temporary failure for the client: nothing passes unchecked.
+
+-- What a reader shows after decoding an encoded word must not hold a line end or a NUL.
+local BASE64 = {}
+for index = 1, 64 do
+  local alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+  BASE64[alphabet:sub(index, index)] = index - 1
+end
+
+local function base64(text)
+  local out, bits, count = {}, 0, 0
+  for letter in text:gmatch("[%w+/]") do
+    bits, count = bits * 64 + BASE64[letter], count + 6
+    if count >= 8 then
+      count = count - 8
+      local scale = 2 ^ count
+      out[#out + 1] = string.char(math.floor(bits / scale))
+      bits = bits % scale
+    end
+  end
+  return table.concat(out)
+end
+
+local function quoted_printable(text)
+  return (text:gsub("=(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+local function harmless(text)
+  for encoding, encoded in text:gmatch("=%?[^?%s]+%?([BbQq])%?([^?%s]*)%?=") do
+    local decode = encoding:lower() == "b" and base64 or quoted_printable
+    if decode(encoded):find("[\0\r\n]") then return false end
+  end
+  return true
+end
+
+-- Reads a quoted string or a comment that starts at position; returns where it ends.
+-- An angle bracket in it could be taken for the address.
+local function skip(text, position, opening, closing)
+  local depth = 0
+  while position <= #text do
+    local letter = text:sub(position, position)
+    if letter == "\\" then
+      position = position + 1
+    elseif letter == closing and (depth == 1 or opening ~= closing) then
+      depth = depth - 1
+      if depth == 0 then return position end
+    elseif letter == opening then
+      depth = depth + 1
+    elseif letter == "<" or letter == ">" then
+      return nil
+    end
+    position = position + 1
+  end
+  return nil
+end
+
+-- Takes quoted strings (leaving a mark) and comments out; returns nil where they are malformed.
+local MARK = "\1"
+
+local function bare(text)
+  local out, position = {}, 1
+  while position <= #text do
+    local letter, last = text:sub(position, position), position
+    if letter == '"' then
+      last = skip(text, position, '"', '"')
+      letter = MARK
+    elseif letter == "(" then
+      last = skip(text, position, "(", ")")
+      letter = " "
+    end
+    if not last then return nil end
+    out[#out + 1] = letter
+    position = last + 1
+  end
+  return table.concat(out)
+end
+
+local ATEXT = "[%w!#$%%&'*+/=?^_`{|}~.-]"
+local ADDRESS = ATEXT .. "+@[%w.-]+"
+
+-- The one address of a From or Sender header, or nil.
+local function address(header)
+  local text = header:gsub("\r?\n([ \t])", "%1")
+  if #text > 2000 or text:find("[^\t\32-\126]") or not harmless(text) then return nil end
+  text = bare(text)
+  if not text then return nil end
+  local phrase, found = text:match("^([^<>@]*)<(" .. ADDRESS .. ")>%s*$")
+  if found then
+    -- What remains of a display name is atoms; dots in it are common (RFC 5322 section 4.1).
+    return not phrase:find("[^" .. MARK .. "%w%s!#$%%&'*+/=?^_`{|}~.-]") and found or nil
+  end
+  return text:match("^%s*(" .. ADDRESS .. ")%s*$")
+end
+
+local function check(sender)
+  local from = odkim.get_header(ctx, "From", 0)
+  if not from then return "no From header" end
+  if odkim.get_header(ctx, "From", 1) then return "several From headers" end
+  local author = address(from)
+  if not author then return "From is not exactly one address" end
+  if author:lower() ~= sender then return "From is not the envelope sender" end
+  local agent = odkim.get_header(ctx, "Sender", 0)
+  if not agent then return nil end
+  if odkim.get_header(ctx, "Sender", 1) then return "several Sender headers" end
+  if (address(agent) or ""):lower() ~= sender then return "Sender is somebody else" end
+  return nil
+end
+
+-- OpenDKIM also runs this once without a message, when it reads its configuration.
+local login = odkim.get_mtasymbol(ctx, "{auth_authen}") or ""
+if login ~= "" or odkim.get_mtasymbol(ctx, "{daemon_name}") == "ORIGINATING" then
+  local problem = check((odkim.get_envfrom(ctx) or ""):lower())
+  if problem then
+    odkim.log(ctx, "refused: " .. problem .. ", login=" .. login)
+    odkim.set_result(ctx, SMFIS_REJECT)
+  end
+end
