@@ -46,9 +46,8 @@ def _add_operations(state: State, job: Job) -> list[tuple[str, Any]]:
 
     if job.packages:
         add("packages", apt.packages, packages=list(job.packages), no_recommends=True)
-    for group in {group for _, _, group, _ in job.users}:
-        add("group", server.group, group=group)
     for user, uid, group, home in job.users:
+        add("group", server.group, group=group, gid=uid, system=True)
         add(  # noqa: S604 - a login shell, not a call through one
             "user",
             server.user,

@@ -34,6 +34,7 @@ class AccountState:
     """A system user and the groups it belongs to."""
 
     uid: int
+    gid: int
     groups: frozenset[str]
 
 
@@ -126,8 +127,8 @@ def _take(seen: Observed, fact: list[str]) -> None:
             seen.files[path] = replace(seen.files[path], digest=digest)
         case ["directory", mode, owner, group, path]:
             seen.directories[path] = FileState("", int(mode, 8), owner, group)
-        case ["account", name, uid, groups]:
-            seen.accounts[name] = AccountState(int(uid), frozenset(groups.split()))
+        case ["account", name, uid, gid, groups]:
+            seen.accounts[name] = AccountState(int(uid), int(gid), frozenset(groups.split()))
         case ["index", path]:
             seen.indexes.add(path)
         case ["unit", name, active, enabled]:

@@ -27,6 +27,9 @@ T = TypeVar("T")
 CONVERGE_SECONDS = 300.0
 DELIVERY_SECONDS = 60.0
 
+#: ``from EHLO (PTR [IP])``, as Postfix writes it.
+TRACE = re.compile(r"from (\S+) \((?:(\S+) )?\[(?:IPv6:)?([0-9a-fA-F.:]+)\]\)")
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -208,16 +211,18 @@ def _prove(
 
 
 def _read(arrived: EmailMessage, box: Any, described: Any, uid: int) -> Proof:
-    # The topmost trace header is the receiver's own (RFC 5321, 4.4).
-    trace = " ".join(str(arrived.get_all("Received", [])[0]).split())
-    seen = re.search(r"from (\S+) \((?:(\S+) )?\[(?:IPv6:)?([0-9a-fA-F.:]+)\]\)", trace)
+    # The topmost trace header of an SMTP session is the receiver's own (RFC 5321, 4.4); its
+    # delivery to the mailbox has put one of LMTP above it.
+    traces = [" ".join(str(trace).split()) for trace in arrived.get_all("Received", [])]
+    found = (TRACE.match(trace) for trace in traces)
+    seen = next((match for match in found if match), None)
     if seen is None:
-        raise LabError(f"the receiver's trace header is not understood: {trace}")
+        raise LabError(f"the receiver's trace headers are not understood: {traces}")
     results = " ".join(str(value) for value in arrived.get_all("Authentication-Results", []))
     verdicts = [
-        f"{name}={found.group(1)}"
+        f"{name}={verdict.group(1)}"
         for name in ("spf", "dkim", "dmarc")
-        if (found := re.search(rf"\b{name}=(\w+)", results))
+        if (verdict := re.search(rf"\b{name}=(\w+)", results))
     ]
     ip = box["smtpHost"]
     host = next(row["name"] for row in described["hosts"] if ip in row["dedicated_ips"])

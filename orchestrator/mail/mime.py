@@ -19,7 +19,8 @@ _POLICY = SMTP.clone(cte_type="7bit")
 #: The longest subject, in characters.
 _MAX_SUBJECT = 998
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+#: C0, DEL, C1 and Unicode's line separators: ``str.splitlines`` breaks lines at most of them.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"

@@ -23,6 +23,10 @@ class Account(Protocol):
         """Its number."""
 
     @property
+    def gid(self) -> int:
+        """The number of its primary group."""
+
+    @property
     def groups(self) -> Collection[str]:
         """The names of all groups that it belongs to."""
 
@@ -47,7 +51,7 @@ class Directory(Protocol):
 class Requirements:
     """All of it, for one Debian.
 
-    ``users`` are (name, uid, group, home); ``memberships`` are (user, group); ``directories``
+    ``users`` are (name, number of user and group, group, home); ``memberships`` are (user, group); ``directories``
     are (path, owner, group, octal mode); in ``trees`` every file is ours; ``units`` and
     ``reload`` are by daemon. A reload starts a daemon that is not running.
     """
@@ -66,7 +70,10 @@ class Requirements:
         self, accounts: Mapping[str, Account], directories: Mapping[str, Directory]
     ) -> bool:
         """Whether users, memberships and directories are all as they must be."""
-        users = all(name in accounts and accounts[name].uid == uid for name, uid, *_ in self.users)
+        users = all(
+            name in accounts and accounts[name].uid == accounts[name].gid == number
+            for name, number, *_ in self.users
+        )
         members = all(
             user in accounts and group in accounts[user].groups for user, group in self.memberships
         )

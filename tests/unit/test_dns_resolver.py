@@ -352,7 +352,8 @@ def test_names_that_are_none_are_a_failure(resolver: Resolver, name: str) -> Non
     assert resolver.authoritative(name, "TXT").status is AnswerStatus.FAILED
 
 
-def test_many_threads_may_ask(servers: Servers, resolver: Resolver) -> None:
+def test_many_threads_may_ask(servers: Servers) -> None:
+    resolver = Resolver([RECURSIVE], 20.0, port=servers.port)
     servers.scripts |= {FIRST: says(MX), SECOND: says(MX)}
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: resolver.authoritative("acme.com", "MX"), range(64)))

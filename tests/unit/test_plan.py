@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from orchestrator import plan as planning
-from orchestrator.hosts.probe import FileState, Observed, UnitState
+from orchestrator.hosts.probe import AccountState, FileState, Observed, UnitState
 from orchestrator.hostspec import RenderedFile
 from orchestrator.plan import Action
 from orchestrator.rendering import requirements
@@ -33,7 +33,10 @@ def converged() -> Observed:
             path: FileState("", int(mode, 8), owner, group)
             for path, owner, group, mode in REQUIRED.directories
         },
-        accounts=planning.satisfied_accounts(REQUIRED),
+        accounts={
+            "vmail": AccountState(5000, 5000, frozenset({"vmail"})),
+            "postfix": AccountState(101, 101, frozenset({"postfix", "opendkim"})),
+        },
         units={unit: UnitState(active=True, enabled=True) for unit in REQUIRED.units.values()},
         packages=dict.fromkeys(REQUIRED.packages, "1"),
     )

@@ -15,7 +15,7 @@ applied\tdovecot\t
 file\t640\troot\tdovecot\t/etc/dovecot/users
 digest\tdeadbeef\t/etc/dovecot/users
 directory\t750\troot\troot\t/etc/mailfleet
-account\tvmail\t5000\tvmail mail
+account\tvmail\t5000\t5000\tvmail mail
 index\t/etc/postfix/senders
 unit\tdovecot.service\tactive\tenabled
 unit\tpostfix.service\tinactive\tdisabled
@@ -34,7 +34,7 @@ def test_every_fact_is_read() -> None:
     assert (seen.os, seen.user, seen.generation, seen.queue) == ("debian12", 0, 7, 3)
     assert seen.applied == {"postfix": "abc", "dovecot": ""}
     assert seen.files == {"/etc/dovecot/users": FileState("deadbeef", 0o640, "root", "dovecot")}
-    assert seen.accounts == {"vmail": AccountState(5000, frozenset({"vmail", "mail"}))}
+    assert seen.accounts == {"vmail": AccountState(5000, 5000, frozenset({"vmail", "mail"}))}
     assert seen.indexes == {"/etc/postfix/senders"}
     assert seen.units["dovecot.service"] == UnitState(active=True, enabled=True)
     assert seen.units["postfix.service"] == UnitState(active=False, enabled=False)

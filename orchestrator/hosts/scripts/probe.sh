@@ -23,7 +23,7 @@ pick file | sed 's/$/.db/' | xargs -r -d '\n' sh -c '
   true' sh
 pick directory | xargs -r -d '\n' stat -c 'directory	%a	%U	%G	%n' -- 2>/dev/null
 for account in $(pick account); do
-  uid=$(id -u "$account" 2>/dev/null) && printf 'account\t%s\t%s\t%s\n' "$account" "$uid" "$(id -nG "$account")"
+  uid=$(id -u "$account" 2>/dev/null) && printf 'account\t%s\t%s\t%s\t%s\n' "$account" "$uid" "$(id -g "$account")" "$(id -nG "$account")"
 done
 units=$(pick unit)
 [ -z "$units" ] || systemctl show --property=Id,ActiveState,UnitFileState $units |
