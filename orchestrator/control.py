@@ -6,7 +6,7 @@ from typing import Self
 
 from sqlalchemy import Engine
 
-from orchestrator.dns.resolver import Resolver
+from orchestrator.dns.resolver import Resolver, is_public, system_nameservers
 from orchestrator.egress import Egress
 from orchestrator.fleet import Fleet
 from orchestrator.mail.receiver import ProbeReceiver
@@ -27,7 +27,11 @@ class ControlPlane:
     def __init__(self, engine: Engine, settings: Settings, vault: Vault) -> None:
         self.engine = engine
         self.settings = settings
-        self.resolver = Resolver(settings.resolvers, settings.dns_timeout)
+        self.resolver = Resolver(
+            settings.resolvers or system_nameservers(),
+            settings.dns_timeout,
+            permitted=lambda ip: settings.allow_private_targets or is_public(ip),
+        )
         self.fleet = Fleet(settings, vault)
         self.reconciler = Reconciler(engine, settings, vault, self.fleet)
         self.proofs = Proofs(engine, settings, vault, self.resolver)

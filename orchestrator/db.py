@@ -49,8 +49,8 @@ def _begin_immediate(connection: Any) -> None:
     connection.exec_driver_sql(f"BEGIN {mode}")
 
 
-def upgrade(url: str) -> None:
-    """Bring the schema to this version's; harmless when it already is.
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the schema to this version's, or to ``revision``; harmless when it already is.
 
     :raises ConfigurationError: when the database can't be opened or is from a newer version.
     """
@@ -60,7 +60,7 @@ def upgrade(url: str) -> None:
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
     except Exception as error:
         raise ConfigurationError(f"the database can't be migrated: {error}") from error
     finally:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import dns.exception
 import dns.name
 import dns.rdatatype
+import dns.resolver
 
 from orchestrator.dns.answers import (
     MAX_ALIASES,
@@ -29,7 +30,7 @@ from orchestrator.dns.recursion import Recursion, ask, denial, words
 from orchestrator.dns.transport import Deadline, Exchange, exchange_on
 from orchestrator.errors import ConfigurationError
 
-__all__ = ["Answer", "AnswerStatus", "Resolver"]
+__all__ = ["Answer", "AnswerStatus", "Resolver", "is_public", "system_nameservers"]
 
 #: What one server said: its answer, or the name that its aliases lead to.
 _View = tuple[Answer, dns.name.Name | None]
@@ -137,3 +138,13 @@ def _agreed(name: dns.name.Name, views: dict[_View, str], problems: list[str]) -
 
 def _parsed(name: str, rdtype: str) -> tuple[dns.name.Name, dns.rdatatype.RdataType]:
     return dns.name.from_text(name), dns.rdatatype.from_text(rdtype)
+
+
+def system_nameservers() -> list[str]:
+    """The recursive servers of this machine, from its /etc/resolv.conf (resolv.conf(5))."""
+    return [str(server) for server in dns.resolver.Resolver().nameservers]
+
+
+def is_public(ip: str) -> bool:
+    """Whether an address belongs to the internet, not to somebody's inner network."""
+    return ipaddress.ip_address(ip).is_global

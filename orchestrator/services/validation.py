@@ -33,7 +33,8 @@ _ZONE = re.compile(
 )
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # A mailbox's name becomes a directory, a map's key and a field of a password file: of RFC 5322's
-# atom characters only those that mean nothing there.
+# atom characters only those that mean nothing there. What follows a plus is the mailbox's own
+# affair: mail to alice+x is alice's.
 _MAILBOX = re.compile(r"[a-z0-9_][a-z0-9_='-]*(?:\.[a-z0-9_='-]+)*")
 _DOT_ATOM = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
 

@@ -134,6 +134,7 @@ def test_a_spec_with_one_bad_value_is_refused(what: str, spec: HostSpec) -> None
 @dataclasses.dataclass(frozen=True)
 class Account:
     uid: int
+    gid: int
     groups: frozenset[str]
 
 
@@ -147,8 +148,8 @@ class Directory:
 def test_accounts_are_satisfied_only_when_all_are(os_name: OsName) -> None:
     required = of(os_name)
     accounts = {
-        "vmail": Account(5000, frozenset({"vmail"})),
-        "postfix": Account(101, frozenset({"postfix", "opendkim"})),
+        "vmail": Account(5000, 5000, frozenset({"vmail"})),
+        "postfix": Account(101, 101, frozenset({"postfix", "opendkim"})),
     }
     directories = {
         path: Directory(int(mode, 8), owner, group)
@@ -156,10 +157,10 @@ def test_accounts_are_satisfied_only_when_all_are(os_name: OsName) -> None:
     }
     assert required.accounts_satisfied(accounts, directories)
     assert not required.accounts_satisfied(
-        accounts | {"vmail": Account(1000, frozenset())}, directories
+        accounts | {"vmail": Account(5000, 1000, frozenset())}, directories
     )
     assert not required.accounts_satisfied(
-        accounts | {"postfix": Account(101, frozenset({"postfix"}))}, directories
+        accounts | {"postfix": Account(101, 101, frozenset({"postfix"}))}, directories
     )
     for path in directories:
         others = {name: seen for name, seen in directories.items() if name != path}

@@ -54,6 +54,7 @@ def test_passwords_are_long_random_and_hashed_for_dovecot() -> None:
     one, two = secrets.new_password(), secrets.new_password()
     assert one != two
     assert len(one) == 32
+    assert one.isalnum()
     scheme, _, digest = secrets.hash_password(one).partition("}")
     assert scheme == "{SHA512-CRYPT"
     assert sha512_crypt.verify(one, digest)

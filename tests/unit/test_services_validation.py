@@ -80,7 +80,7 @@ def test_fqdn_refuses(text: str) -> None:
     ("text", "email"),
     [
         ("Alice@ACME.com", "alice@acme.com"),
-        ("first.last+tag@acme.com", "first.last+tag@acme.com"),
+        ("first.last@acme.com", "first.last@acme.com"),
         ("o'brien@acme.com", "o'brien@acme.com"),
         ("a@bücher.de", "a@xn--bcher-kva.de"),
     ],
@@ -111,6 +111,7 @@ def test_email_is_lower_cased(text: str, email: str) -> None:
         "-a",
         "#a",
         "é",
+        "a+b",
         "a,b",
         "a;b",
         "$a",

@@ -1,0 +1,73 @@
+"""An SSH server on loopback that lets one key in and answers every command with one text."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import paramiko
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where it listens, and the key it shows (``<type> <base64>``)."""
+
+    port: int
+    host_key: str
+
+
+class _Session(paramiko.ServerInterface):
+    def __init__(self, answer: str) -> None:
+        self._answer = answer
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        return paramiko.AUTH_SUCCESSFUL
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        threading.Thread(target=self._reply, args=(channel,), daemon=True).start()
+        return True
+
+    def _reply(self, channel: paramiko.Channel) -> None:
+        while channel.recv(65536):
+            pass
+        channel.sendall(self._answer.encode())
+        channel.send_exit_status(0)
+        channel.close()
+
+
+@contextmanager
+def serve(answer: str) -> Iterator[Server]:
+    """Serve until the block ends."""
+    key = paramiko.ECDSAKey.generate()
+    listener = socket.create_server(("127.0.0.1", 0))
+    transports: list[paramiko.Transport] = []
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            transport = paramiko.Transport(connection)
+            transport.add_server_key(key)
+            transport.start_server(event=threading.Event(), server=_Session(answer))
+            transports.append(transport)
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        port = listener.getsockname()[1]
+        yield Server(port, f"{key.get_name()} {key.get_base64()}")
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+        for transport in transports:
+            transport.close()
