@@ -11,8 +11,9 @@ from orchestrator.conditions import Reason
 class Job:
     """One push to one host. ``ssh`` is pyinfra's host data (``ssh_hostname`` and so on).
 
-    ``users`` are (name, number of user and group, group, home); ``memberships`` are (user, group); ``directories``
-    are (path, owner, group, octal mode). ``bundle`` is empty when no file changes.
+    ``users`` are (name, number of user and group, group, home); ``memberships`` are
+    (user, group); ``directories`` are (path, owner, group, octal mode).
+    ``bundle`` is empty when no file changes.
     """
 
     name: str

@@ -51,9 +51,9 @@ class Directory(Protocol):
 class Requirements:
     """All of it, for one Debian.
 
-    ``users`` are (name, number of user and group, group, home); ``memberships`` are (user, group); ``directories``
-    are (path, owner, group, octal mode); in ``trees`` every file is ours; ``units`` and
-    ``reload`` are by daemon. A reload starts a daemon that is not running.
+    ``users`` are (name, number of user and group, group, home); ``memberships`` are
+    (user, group); ``directories`` are (path, owner, group, octal mode); in
+    ``trees`` every file is ours; ``units`` and ``reload`` are by daemon. A reload starts a daemon that is not running.
     """
 
     packages: tuple[str, ...]

@@ -183,12 +183,15 @@ def test_curl_and_mbsync_read_imap(
     )
     assert "INBOX" in listed.stdout
     (tmp_path / "mail").mkdir()
+    # mbsync matches no IP among a certificate's names; the certificate itself it does.
+    own = tmp_path / "server.pem"
+    own.write_text(ssl.get_server_certificate((server, 993), ca_certs=lab["ca"]))
     config = tmp_path / "mbsyncrc"
     config.write_text(
         f"IMAPAccount a\nHost {server}\nUser {email}\nPass {secret}\nSSLType IMAPS\n"
-        f"CertificateFile {lab['ca']}\n\nIMAPStore far\nAccount a\n\n"
+        f"CertificateFile {own}\n\nIMAPStore far\nAccount a\n\n"
         f"MaildirStore near\nPath {tmp_path}/mail/\nInbox {tmp_path}/mail/INBOX\n\n"
-        "Channel all\nFar :far:\nNear :near:\nPatterns INBOX\nCreate Near\n"
+        "Channel all\nFar :far:\nNear :near:\nPatterns INBOX\nCreate Near\nSyncState *\n"
     )
     subprocess.run(
         ["mbsync", "-c", str(config), "all"], check=True, timeout=60, capture_output=True
