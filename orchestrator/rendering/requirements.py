@@ -53,7 +53,8 @@ class Requirements:
 
     ``users`` are (name, number of user and group, group, home); ``memberships`` are
     (user, group); ``directories`` are (path, owner, group, octal mode); in
-    ``trees`` every file is ours; ``units`` and ``reload`` are by daemon. A reload starts a daemon that is not running.
+    ``trees`` every file is ours; ``units`` and ``reload`` are by daemon. A reload starts a
+    daemon that is not running.
     """
 
     packages: tuple[str, ...]
