@@ -58,7 +58,6 @@ class Reason(StrEnum):
     FENCED = "Fenced"
     BUSY = "Busy"
     APPLY_FAILED = "ApplyFailed"
-    UNSAFE_PLAN = "UnsafePlan"
     INTERNAL = "InternalError"
     # DNS
     MISSING = "Missing"
@@ -101,7 +100,6 @@ REMEDIES: dict[Reason, str] = {
     Reason.FENCED: "Another reconciler has applied a newer state; nothing to do.",
     Reason.BUSY: "Another reconciler is at work on the host; the pass is tried again.",
     Reason.APPLY_FAILED: "See the Run for the step that failed; the old files still serve.",
-    Reason.UNSAFE_PLAN: "Read `reconcile plan`; if it is meant, `reconcile apply --yes`.",
     Reason.INTERNAL: "This is a defect of Mailfleet: report it with the Run's text.",
     Reason.MISSING: "Publish the record shown by `mailfleet domains records NAME`.",
     Reason.MISMATCH: "Replace the record by the one of `mailfleet domains records NAME`.",

@@ -213,7 +213,7 @@ def run(app: App) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     # These log every wake-up and every connection.
-    for noisy in ("apscheduler", "paramiko", "mail.log"):
+    for noisy in ("alembic", "apscheduler", "paramiko", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     log = logging.getLogger("mailfleet")
 

@@ -86,7 +86,7 @@ def probe(pool: Pool, target: SshTarget, watch: Watch) -> Observed:
 
     :raises HostError: when it can't be reached, is not a supported Debian, or we aren't root.
     """
-    answer = pool.run(target, f"sh -c {_quote(SCRIPT)}", watch.lines().encode())
+    answer = pool.run(target, command(), watch.lines().encode())
     observed = parse(answer.stdout)
     if observed.os not in SUPPORTED:
         raise HostError(Reason.UNSUPPORTED_OS, f"the host runs {observed.os or 'something else'}")
@@ -95,8 +95,9 @@ def probe(pool: Pool, target: SshTarget, watch: Watch) -> Observed:
     return observed
 
 
-def _quote(script: str) -> str:
-    return "'" + script.replace("'", "'\\''") + "'"
+def command() -> str:
+    """The probe's script as one shell command, which reads ``Watch.lines()``."""
+    return "sh -c '" + SCRIPT.replace("'", "'\\''") + "'"
 
 
 def parse(text: str) -> Observed:
