@@ -3,6 +3,7 @@
 Example: ``make bench``
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from orchestrator.rendering import requirements
 from orchestrator.secrets import Vault
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / ".lab" / "mailfleet.toml"
 RUNS = 40
 
 
@@ -47,17 +49,20 @@ def bench_host(control: ControlPlane, options: settings.Settings, host: Host) ->
         *(str(Path(sys.executable).parent / "pyinfra"), "-y", str(ROOT / "inventory/fleet.py")),
         *("--limit", f"@mailfleet/{host.name}", "exec", "--", "true"),
     ]
+    environment = {**os.environ, "MAILFLEET_CONFIG": str(CONFIG)}
     return [
         milliseconds(lambda: control.fleet.pool.run(target, command(), stdin), RUNS),
         milliseconds(lambda: control.reconciler.plan(host.id, diffs=False), RUNS),
         milliseconds(lambda: control.reconciler.reconcile(host.id), RUNS),
-        milliseconds(lambda: subprocess.run(pyinfra, check=True, capture_output=True), 3),
+        milliseconds(
+            lambda: subprocess.run(pyinfra, check=True, capture_output=True, env=environment), 3
+        ),
     ]
 
 
 def main() -> None:
     """Print the table."""
-    options = settings.load(ROOT / ".lab" / "mailfleet.toml", {})
+    options = settings.load(CONFIG, {})
     engine = db.connect(options.database_url)
     names = ("bare SSH exec of the checks", "plan", "whole pass", "pyinfra deploy of nothing")
     table = Table(title="Nothing to change (milliseconds)", box=None)

@@ -7,9 +7,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from uuid import UUID
 
 import rich_click as click
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
 from sqlmodel import select
 
@@ -50,9 +53,21 @@ def _hosts(app: App, names: Sequence[str]) -> list[UUID]:
         return list(session.exec(select(Host.id).order_by(Host.name)))
 
 
-def _for_each(hosts: Sequence[UUID], work: Callable[[UUID], Result]) -> list[Result]:
-    with ThreadPoolExecutor(max_workers=16) as threads:
-        return list(threads.map(work, hosts))
+def _for_each(what: str, hosts: Sequence[UUID], work: Callable[[UUID], Result]) -> list[Result]:
+    err = Console(stderr=True, highlight=False)
+    columns = (SpinnerColumn(), "{task.description}", MofNCompleteColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+    with bar, ThreadPoolExecutor(max_workers=16) as threads:
+        task = bar.add_task(what, total=len(hosts))
+
+        def one(host: UUID) -> Result:
+            result = work(host)
+            bar.advance(task)
+            if not err.is_terminal:
+                err.print(f"{what}: {result.host} done")
+            return result
+
+        return list(threads.map(one, hosts))
 
 
 def _print_plan(result: Result, *, diffs: bool) -> None:
@@ -94,7 +109,7 @@ def plan(app: App, names: tuple[str, ...], as_json: bool) -> int:
     Example: `reconcile plan --host mx1`
     """
     with _control(app) as control:
-        results = _for_each(_hosts(app, names), control.reconciler.plan)
+        results = _for_each("looking", _hosts(app, names), control.reconciler.plan)
     if as_json:
         click.echo(json.dumps([_as_dict(result) for result in results], indent=2))
     else:
@@ -118,12 +133,12 @@ def apply(app: App, names: tuple[str, ...], yes: bool, as_json: bool) -> int:
     hosts = _hosts(app, names)
     with _control(app) as control:
         if not yes:
-            planned = _for_each(hosts, lambda host: control.reconciler.plan(host, diffs=False))
+            planned = _for_each("looking", hosts, partial(control.reconciler.plan, diffs=False))
             for result in planned:
                 _print_plan(result, diffs=False)
             if any(not result.plan.empty for result in planned):
                 click.confirm("Change these hosts?", abort=True, err=True)
-        results = _for_each(hosts, lambda host: passes.settle(control, host))
+        results = _for_each("applying", hosts, partial(passes.settle, control))
     if as_json:
         click.echo(json.dumps([_as_dict(result) for result in results], indent=2))
     else:
