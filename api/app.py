@@ -9,7 +9,7 @@ from litestar.status_codes import HTTP_503_SERVICE_UNAVAILABLE
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import adbtd, docs
+from api import adbtd, docs, operator
 from api.adbtd.errors import EXCEPTION_HANDLERS
 from api.core import Core
 from api.dispatch import Dispatcher
@@ -30,7 +30,11 @@ def create_app(settings: Settings) -> Dispatcher:
         openapi_config=None,
         logging_config=None,
     )
-    return Dispatcher({adbtd.BASE_PATH: adbtd.create_app(core)}, shell)
+    dialects = {
+        adbtd.BASE_PATH: adbtd.create_app(core),
+        operator.BASE_PATH: operator.create_app(core),
+    }
+    return Dispatcher(dialects, shell)
 
 
 def _health(core: Core) -> HTTPRouteHandler:

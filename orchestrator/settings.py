@@ -10,6 +10,8 @@ import msgspec
 from orchestrator.errors import ConfigurationError
 
 PREFIX = "MAILFLEET_"
+#: Least characters of an operator token.
+OPERATOR_TOKEN_LENGTH = 24
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +34,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Address and port that the API listens on.
     api_host: str = "127.0.0.1"
     api_port: int = 8025
+    #: File with the operator's token for ``/operator/v1``; without one it answers nobody.
+    operator_token_file: Path | None = None
     #: Recursive resolvers; empty means those of /etc/resolv.conf.
     resolvers: tuple[str, ...] = ()
     dns_timeout: float = 3.0
@@ -61,6 +65,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mailbox_quota_mib: int = 1024
     #: Whether mail targets on private or loopback addresses are allowed (the lab needs it).
     allow_private_targets: bool = False
+
+    def operator_token(self) -> str | None:
+        """Read the operator's token.
+
+        :raises ConfigurationError: when its file can't be read, or it is too short to be safe.
+        """
+        if self.operator_token_file is None:
+            return None
+        try:
+            token = self.operator_token_file.read_text().strip()
+        except OSError as error:
+            raise ConfigurationError(
+                f"can't read the operator's token {error.filename}: {error.strerror}"
+            ) from None
+        if len(token) < OPERATOR_TOKEN_LENGTH:
+            raise ConfigurationError(
+                f"{self.operator_token_file} holds less than {OPERATOR_TOKEN_LENGTH} characters"
+            )
+        return token
 
 
 def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Settings:
@@ -109,6 +132,6 @@ def _from_file(path: Path | None, env: dict[str, str]) -> dict[str, Any]:
         raise ConfigurationError(f"{chosen} is not valid TOML: {error}") from None
     base = chosen.resolve().parent
     for field in msgspec.structs.fields(Settings):
-        if field.type is Path and isinstance(values.get(field.name), str):
+        if field.type in (Path, Path | None) and isinstance(values.get(field.name), str):
             values[field.name] = str(base / values[field.name])
     return values

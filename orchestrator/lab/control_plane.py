@@ -20,12 +20,14 @@ PROCESSES = {
     "reconciler": ["-m", "orchestrator.cli", "reconcile", "run"],
 }
 API_PORT = 8025
+OPERATOR_TOKEN_FILE = "operator.token"  # noqa: S105 - a file name
 STOP_SECONDS = 20.0
 
 
 def configure(state: State, topology: Topology) -> Settings:
     """Write the lab's ``mailfleet.toml``, make the master key, and migrate the database."""
     network = topology.network
+    state.password(OPERATOR_TOKEN_FILE)
     state.write(
         "mailfleet.toml",
         "\n".join(
@@ -37,6 +39,7 @@ def configure(state: State, topology: Topology) -> Settings:
                 'known_hosts_file = "known_hosts"',
                 'ca_file = "ca.pem"',
                 'ca_key_file = "ca.key"',
+                f'operator_token_file = "{OPERATOR_TOKEN_FILE}"',
                 f"api_port = {API_PORT}",
                 f'resolvers = ["{topology.dns.resolver}"]',
                 f'fleet_domain = "{topology.fleet.domain}"',

@@ -1,0 +1,80 @@
+"""The operator's view as an application of its own, behind the operator's token."""
+
+from typing import Any
+
+import msgspec
+from litestar import Litestar, get
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+
+from api.adbtd.errors import EXCEPTION_HANDLERS
+from api.auth import bearer_token
+from api.core import Core
+from orchestrator import overview
+from orchestrator.conditions import Status
+from orchestrator.db import reading
+from orchestrator.errors import Unauthorized
+from orchestrator.secrets import same_secret
+
+BASE_PATH = "/operator/v1"
+
+
+class ConditionView(msgspec.Struct, rename="camel"):
+    """One condition of a host, an address or a domain, and what to do about it."""
+
+    kind: str
+    subject: str
+    condition: str
+    status: str
+    reason: str
+    message: str
+    remedy: str
+    since: str | None
+
+
+class StatusView(msgspec.Struct, rename="camel"):
+    """``converged`` is whether everything holds that is ours to make hold."""
+
+    converged: bool
+    conditions: list[ConditionView]
+
+
+class StatusAnswer(msgspec.Struct):
+    """The answer of ``GET /status``."""
+
+    data: StatusView
+
+
+def create_app(core: Core) -> Litestar:
+    """The operator's routes below ``BASE_PATH``.
+
+    :raises ConfigurationError: when the token's file can't be used.
+    """
+    expected = core.settings.operator_token()
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        given = bearer_token(connection.headers.get("authorization"))
+        if expected is None or not same_secret(given, expected):
+            raise Unauthorized("this is not the operator's token")
+
+    return Litestar(
+        [_status(core)],
+        path=BASE_PATH,
+        guards=[guard],
+        exception_handlers=EXCEPTION_HANDLERS,
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _status(core: Core) -> HTTPRouteHandler:
+    @get("/status", sync_to_thread=True)
+    def status() -> StatusAnswer:
+        """Every condition of the fleet, from the last observation."""
+        with reading(core.engine) as session:
+            lines = overview.lines(session)
+        faults = [line for line in lines if not line.informative and line.status != Status.TRUE]
+        views = [ConditionView(**line.as_dict(), remedy=line.remedy) for line in lines]
+        return StatusAnswer(StatusView(converged=not faults, conditions=views))
+
+    return status
