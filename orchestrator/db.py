@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from orchestrator.errors import ConfigurationError
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, *, foreign_keys: bool = True) -> Engine:
     """Open the database at ``url`` (SQLAlchemy's form).
 
+    :param foreign_keys: False for SQLite's migrations, which make tables anew under those
+        that refer to them (sqlite.org/lang_altertable.html, section 7).
     :raises ConfigurationError: when the URL is not one or its driver is missing.
     """
     try:
@@ -31,16 +34,17 @@ def connect(url: str) -> Engine:
     except (SQLAlchemyError, ImportError) as error:
         raise ConfigurationError(f"MAILFLEET_DATABASE_URL can't be used: {error}") from None
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "connect", partial(_configure_sqlite, foreign_keys))
         event.listen(engine, "begin", _begin_immediate)
     return engine
 
 
-def _configure_sqlite(connection: Any, _record: object) -> None:
+def _configure_sqlite(foreign_keys: bool, connection: Any, _record: object) -> None:
     # The driver's own implicit BEGIN is off: it would start a reader that can't be upgraded
     # to a writer while another process commits (SQLITE_BUSY_SNAPSHOT).
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "busy_timeout=10000"):
+    checked = f"foreign_keys={'ON' if foreign_keys else 'OFF'}"
+    for pragma in ("journal_mode=WAL", checked, "busy_timeout=10000"):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -56,7 +60,7 @@ def upgrade(url: str, revision: str = "head") -> None:
     """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    engine = connect(url)
+    engine = connect(url, foreign_keys=False)
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection

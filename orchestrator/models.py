@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import JSON, DateTime, Enum, Index, MetaData, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, DateTime, Enum, Index, MetaData, UniqueConstraint, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
@@ -161,6 +161,12 @@ class Host(Row, table=True):
     generation: int = 0
     applied_digest: str | None = None
     applied_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: As the last probe saw them: messages in the queue, load of one minute for each processor,
+    #: least free space in KiB, and seconds by which its clock is ahead of ours.
+    queue: int | None = None
+    load: float | None = None
+    free_kib: int | None = Field(default=None, sa_type=BigInteger)
+    clock_skew: float | None = None
 
 
 class Certificate(Row, table=True):
@@ -232,7 +238,7 @@ class Domain(Row, table=True):
 
     name: str = Field(index=True)
     workspace_id: UUID | None = Field(default=None, foreign_key="workspace.id", index=True)
-    host_id: UUID | None = Field(default=None, foreign_key="host.id")
+    host_id: UUID | None = Field(default=None, foreign_key="host.id", index=True)
     mode: DomainMode = Field(default=DomainMode.BYO, sa_type=_as_text(DomainMode))
     verified_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     checked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -309,6 +315,8 @@ class Run(Row, table=True):
 
     host_id: UUID = Field(foreign_key="host.id", index=True)
     generation: int
+    #: The reconciler that did it: machine and process.
+    owner: str = ""
     outcome: str
     reason: Reason | None = Field(default=None, sa_type=_as_text(Reason))
     message: str = ""

@@ -16,7 +16,7 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElaps
 from rich.table import Table
 from sqlmodel import select
 
-from orchestrator import overview, passes
+from orchestrator import duties, overview, passes
 from orchestrator.cli.app import CONVERGED, FAILED, PENDING, App, console, json_option, pass_app
 from orchestrator.conditions import REMEDIES, Status
 from orchestrator.control import ControlPlane
@@ -244,14 +244,8 @@ def run(app: App) -> None:
         signal.signal(number, lambda *_: stopped.set())
     with _control(app) as control:
         control.receive_probes()
-        scheduler = Scheduler(
-            app.engine,
-            app.settings,
-            reconciler=control.reconciler,
-            proofs=control.proofs,
-            egress=control.egress,
-            on_result=report,
-        )
+        works = duties.works(control, report)
+        scheduler = Scheduler(app.engine, works, duties.chores(control))
         scheduler.start()
         log.info("reconciling")
         stopped.wait()

@@ -1,0 +1,60 @@
+"""What a reconciler has to do, and when each of it is due."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from uuid import UUID
+
+from sqlmodel import Session, col, select
+
+from orchestrator.control import ControlPlane
+from orchestrator.db import writing
+from orchestrator.models import Address, Domain, Host, utcnow
+from orchestrator.reconciler import Result
+from orchestrator.scheduler import Chore, Work
+from orchestrator.services import addresses, purge
+
+
+def works(control: ControlPlane, on_result: Callable[[Result], None]) -> list[Work]:
+    """What comes due subject by subject.
+
+    :param on_result: told of every pass over a host.
+    """
+    return [
+        Work("host", _hosts, lambda key: on_result(control.reconciler.reconcile(key))),
+        Work("names", _names, control.proofs.check_host_names),
+        Work("domain", _domains, control.proofs.check_domain),
+        Work("egress", _egress, control.egress.send),
+    ]
+
+
+def chores(control: ControlPlane) -> list[Chore]:
+    """What is done every so many seconds."""
+
+    def tidy() -> None:
+        with writing(control.engine) as session:
+            addresses.end_cooldowns(session, utcnow(), control.settings.cooldown_seconds)
+            purge.deleted(session)
+
+    return [
+        Chore("expire probes", 5, control.egress.expire),
+        Chore("tidy", 60, tidy),
+    ]
+
+
+def _hosts(session: Session, now: datetime) -> Iterable[UUID]:
+    unleased = col(Host.lease_until).is_(None) | (col(Host.lease_until) < now)
+    running = col(Host.paused).is_(False)
+    return session.exec(select(Host.id).where(Host.due_at <= now, unleased, running))
+
+
+def _names(session: Session, now: datetime) -> Iterable[UUID]:
+    return session.exec(select(Host.id).where(Host.dns_due_at <= now))
+
+
+def _domains(session: Session, now: datetime) -> Iterable[UUID]:
+    rows = select(Domain.id).where(Domain.dns_due_at <= now, col(Domain.deleted_at).is_(None))
+    return session.exec(rows)
+
+
+def _egress(session: Session, now: datetime) -> Iterable[UUID]:
+    return session.exec(select(Address.id).where(Address.egress_due_at <= now))
