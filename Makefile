@@ -4,9 +4,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# The engine and the image builder of the lab, and independent mail clients for the tests.
+# The engine and the image builder of the lab; independent mail clients and PostgreSQL for the tests.
 PACKAGES := $(shell command -v dockerd >/dev/null || echo docker.io) iptables mmdebstrap \
-	debian-archive-keyring iproute2 openssh-client swaks isync curl bind9-dnsutils ca-certificates
+	debian-archive-keyring iproute2 openssh-client swaks isync curl bind9-dnsutils ca-certificates \
+	postgresql
 
 .PHONY: up down test lint bench clean packages
 
