@@ -48,6 +48,11 @@ class Fleet:
         self.pool = Pool()
         self._workers = Workers(WORKERS)
 
+    @property
+    def pushing(self) -> int:
+        """How many pushes are under way."""
+        return self._workers.busy
+
     def close(self) -> None:
         """Let go of all connections and processes."""
         self.pool.close()

@@ -3,14 +3,18 @@
 Level-triggered: it is never told what happened, may be killed anywhere, and simply runs again.
 """
 
+import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Literal, get_args
 from uuid import UUID
 
 from sqlalchemy import Engine
 from sqlmodel import Session
+from uuid_utils.compat import uuid7
 
+from orchestrator import logs
 from orchestrator.backoff import delay
 from orchestrator.conditions import Reason, Status, Type
 from orchestrator.db import reading, writing
@@ -22,9 +26,15 @@ from orchestrator.leases import Leases
 from orchestrator.models import Host, Run, utcnow
 from orchestrator.plan import Plan
 from orchestrator.secrets import Vault
-from orchestrator.services import certificates, conditions
+from orchestrator.services import certificates, conditions, runs
 from orchestrator.settings import Settings
 from orchestrator.tls import Authority
+
+log = logging.getLogger(__name__)
+
+OutcomeName = Literal["unchanged", "applied", "failed", "busy", "paused"]
+OUTCOMES: tuple[OutcomeName, ...] = get_args(OutcomeName)
+LEVELS: dict[OutcomeName, int] = {"applied": logging.INFO, "failed": logging.WARNING}
 
 #: What says nothing about the host's configuration, only that it could not be looked at.
 UNSEEN = {
@@ -40,7 +50,9 @@ UNSEEN = {
 class Result:
     """What came of one pass. ``reason`` is None when the host is converged.
 
-    ``requeue_after`` is in seconds; ``plan`` is what differed before the pass.
+    ``requeue_after`` is in seconds, ``timings`` in milliseconds; ``plan`` is what differed before
+    the pass. ``run`` is the pass's number in logs and history; ``waited`` is how many seconds it
+    began after it was due. Both are None where there was no pass.
     """
 
     host: str
@@ -49,6 +61,21 @@ class Result:
     message: str = ""
     requeue_after: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
+    run: UUID | None = None
+    waited: float | None = None
+
+    @property
+    def outcome(self) -> OutcomeName:
+        """What came of it, in one word."""
+        match self.reason:
+            case None:
+                return "unchanged" if self.plan.empty else "applied"
+            case Reason.BUSY:
+                return "busy"
+            case Reason.PAUSED:
+                return "paused"
+            case _:
+                return "failed"
 
 
 class Reconciler:
@@ -94,15 +121,19 @@ class Reconciler:
                 return Result(host.name, reason=Reason.BUSY, message="another pass holds it")
             started = time.monotonic()
             host = self._load(host_id)
-            result = self._pass(host)
-            return self._record(host, result, time.monotonic() - started)
+            run, waited = uuid7(), max(0.0, (utcnow() - host.due_at).total_seconds())
+            with logs.about(run=run, host=host.name):
+                result = replace(self._pass(host, run), run=run, waited=waited)
+                result = self._record(host, result, time.monotonic() - started)
+                _log(result)
+            return result
 
-    def _pass(self, host: Host) -> Result:
+    def _pass(self, host: Host, run: UUID) -> Result:
         plan = Plan()
         try:
             state = self._look(host)
             plan = state.plan
-            timings = {} if plan.empty else self._push(host, state)
+            timings = {} if plan.empty else self._push(host, state, run)
         except HostError as error:
             return Result(host.name, plan, error.reason, str(error))
         return Result(host.name, plan, timings=timings)
@@ -140,14 +171,14 @@ class Reconciler:
             spec = self._fleet.spec(session, host)
         return self._fleet.look(host, spec)
 
-    def _push(self, host: Host, state: HostState) -> dict[str, float]:
+    def _push(self, host: Host, state: HostState, run: UUID) -> dict[str, float]:
         # The number is used up before it is sent: a pass that dies can't leave it to another.
         with writing(self._engine) as session:
             row = session.get_one(Host, host.id)
             row.generation = max(row.generation, state.observed.generation) + 1
             generation = row.generation
         outcome = self._fleet.push(host, state, generation)
-        self._keep_run(host, state.plan, generation, outcome)
+        self._keep_run(run, host, state.plan, generation, outcome)
         if outcome.reason is not None:
             raise HostError(outcome.reason, outcome.message)
         after = self._fleet.look(host, state.spec)
@@ -156,18 +187,19 @@ class Reconciler:
             raise HostError(Reason.DRIFTED, f"still different after the push: {left}")
         return outcome.timings
 
-    def _keep_run(self, host: Host, plan: Plan, generation: int, outcome: Outcome) -> None:
+    def _keep_run(
+        self, run: UUID, host: Host, plan: Plan, generation: int, outcome: Outcome
+    ) -> None:
         with writing(self._engine) as session:
-            session.add(
-                Run(
-                    host_id=host.id,
-                    generation=generation,
-                    outcome="applied" if outcome.reason is None else "failed",
-                    reason=outcome.reason,
-                    message=outcome.message,
-                    plan=[change.as_dict() for change in plan.changes],
-                    timings=outcome.timings,
-                )
+            runs.keep(
+                session,
+                run,
+                host.id,
+                generation=generation,
+                reason=outcome.reason,
+                message=outcome.message,
+                plan=[change.as_dict() for change in plan.changes],
+                timings=outcome.timings,
             )
 
     def _record(self, host: Host, result: Result, seconds: float) -> Result:
@@ -184,9 +216,37 @@ class Reconciler:
             # A change that was committed during the pass has asked for another one already.
             if row.due_at <= host.due_at:
                 row.due_at = now + timedelta(seconds=wait)
+            if row.failures == 1 and session.get(Run, result.run) is None:
+                _keep_failure(session, row, result)
             _set_conditions(session, host.id, result)
         timings = {**result.timings, "total": round(seconds * 1000, 1)}
-        return Result(host.name, result.plan, result.reason, result.message, wait, timings)
+        return replace(result, requeue_after=wait, timings=timings)
+
+
+def _keep_failure(session: Session, host: Host, result: Result) -> None:
+    # Before the push, as by a host that can't be reached; told once, not at every new attempt.
+    assert result.run is not None
+    runs.keep(
+        session,
+        result.run,
+        host.id,
+        generation=host.generation,
+        reason=result.reason,
+        message=result.message,
+        plan=[change.as_dict() for change in result.plan.changes],
+        timings=result.timings,
+    )
+
+
+def _log(result: Result) -> None:
+    count, seconds = len(result.plan.changes), result.timings["total"] / 1000
+    log.log(
+        LEVELS.get(result.outcome, logging.DEBUG),
+        "pass over %s: %s",
+        result.host,
+        ": ".join(filter(None, (result.outcome, result.reason, result.message))),
+        extra={"outcome": result.outcome, "changes": count, "seconds": round(seconds, 3)},
+    )
 
 
 def _set_conditions(session: Session, host_id: UUID, result: Result) -> None:

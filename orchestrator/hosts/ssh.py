@@ -130,9 +130,14 @@ def connect(target: SshTarget) -> paramiko.SSHClient:
 
 
 class Pool:
-    """Warm connections, one a host; a broken or worn one is replaced by itself."""
+    """Warm connections, one a host; a broken or worn one is replaced by itself.
+
+    ``logins`` and ``round_trips`` count the connections opened and the commands run so far.
+    """
 
     def __init__(self) -> None:
+        self.logins = 0
+        self.round_trips = 0
         self._lock = threading.Lock()
         self._idle: dict[SshTarget, list[tuple[paramiko.SSHClient, int]]] = {}
 
@@ -144,6 +149,9 @@ class Pool:
         transport = client.get_transport() if client else None
         if client is None or transport is None or not transport.is_active():
             client, used = connect(target), 0
+        with self._lock:
+            self.logins += used == 0
+            self.round_trips += 1
         try:
             yield client
         except BaseException:

@@ -19,9 +19,15 @@ class Workers:
     """
 
     def __init__(self, count: int) -> None:
+        self._count = count
         self._idle: queue.LifoQueue[subprocess.Popen[str] | None] = queue.LifoQueue()
         for _ in range(count):
             self._idle.put(None)
+
+    @property
+    def busy(self) -> int:
+        """How many of them push at this moment."""
+        return self._count - self._idle.qsize()
 
     def run(self, job: Job) -> Outcome:
         """Push one job and wait for its outcome, at most twice the job's time limit."""
