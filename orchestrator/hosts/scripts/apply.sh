@@ -118,8 +118,12 @@ copy() {
 # Renames only: whatever stands under a final name is whole, old or new.
 # Dovecot looks at whole seconds: a file changed twice in one would look unchanged.
 swap() {
-  local digest
-  for digest in "$stage"/digests/*; do rm -f "$state/applied/${digest##*/}"; done
+  local digest applied
+  # From here on nobody knows what they run, until a reload has succeeded.
+  for digest in "$stage"/digests/*; do
+    applied=$state/applied/${digest##*/}
+    [ ! -e "$applied" ] || : >"$applied" || return 1
+  done
   perl -e '
     my ($new, $old) = splice @ARGV, 0, 2;
     my $rename = sub { rename $_[0], $_[1] or die "$_[1]: $!\n" };
