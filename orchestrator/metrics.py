@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from orchestrator.dns.verification import Observation
 from orchestrator.fleet import Fleet
 from orchestrator.plan import Action
-from orchestrator.reconciler import OUTCOMES, Result
+from orchestrator.results import OUTCOMES, Result
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from orchestrator.conditions import REMEDIES
 from orchestrator.control import ControlPlane
 from orchestrator.db import reading
 from orchestrator.models import Host
-from orchestrator.reconciler import Result
+from orchestrator.results import Result
 from orchestrator.services import hosts as host_service
 
 host_option = click.option("--host", "names", multiple=True, help="Only this host (repeatable).")

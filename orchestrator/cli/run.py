@@ -28,6 +28,7 @@ def run(app: App) -> None:
         signal.signal(number, lambda *_: stopped.set())
     with ControlPlane(app.engine, app.settings, app.vault) as control:
         control.receive_probes()
+        control.fleet.warm_up()
         metrics = Metrics(control.fleet)
         scheduler = Scheduler(
             app.engine, duties.works(control), duties.chores(control), metrics.done

@@ -1,49 +1,16 @@
 """Runs: what passes changed or failed, host by host, newest first."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
 from uuid import UUID
 
 from sqlmodel import Session, col, delete, func, select
 
-from orchestrator.conditions import Reason
 from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.models import Host, Run
 from orchestrator.services import hosts
 
 #: As many as an answer holds at most.
 MOST = 1000
-
-
-def keep(
-    session: Session,
-    run_id: UUID,
-    host_id: UUID,
-    *,
-    generation: int,
-    reason: Reason | None,
-    message: str,
-    plan: Sequence[Mapping[str, Any]],
-    timings: Mapping[str, float],
-) -> None:
-    """Write down what a pass changed, or (``reason`` is given) failed to change.
-
-    :param plan: the changes as dictionaries, secrets redacted.
-    :param timings: step name to milliseconds.
-    """
-    session.add(
-        Run(
-            id=run_id,
-            host_id=host_id,
-            generation=generation,
-            outcome="applied" if reason is None else "failed",
-            reason=reason,
-            message=message,
-            plan=[dict(change) for change in plan],
-            timings=dict(timings),
-        )
-    )
 
 
 def list_(session: Session, *, host: str | None = None, limit: int = 50) -> list[tuple[Run, str]]:

@@ -18,7 +18,7 @@ from orchestrator.errors import ConfigurationError
 from orchestrator.fleet import Fleet
 from orchestrator.metrics import MOST_STEPS, Listener, Metrics
 from orchestrator.plan import Action, Change, Plan
-from orchestrator.reconciler import Result
+from orchestrator.results import Result
 from orchestrator.settings import Settings
 
 PLAN = Plan(changes=(Change(Action.UPDATE, "/etc/a"), Change(Action.RELOAD, "postfix")))

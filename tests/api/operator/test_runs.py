@@ -9,8 +9,7 @@ from storekit import Store
 from api.dispatch import Dispatcher
 from orchestrator.conditions import Reason
 from orchestrator.db import writing
-from orchestrator.models import Host
-from orchestrator.services import runs
+from orchestrator.models import Host, Run
 
 PATH = "/operator/v1/runs"
 APPLIED = UUID("01990000-0000-7000-8000-000000000001")
@@ -25,15 +24,17 @@ def host(store: Store) -> Host:
     host = store.host()
     for run, reason in ((APPLIED, None), (FAILED, Reason.VALIDATION_FAILED)):
         with writing(store.engine) as session:
-            runs.keep(
-                session,
-                run,
-                host.id,
-                generation=7,
-                reason=reason,
-                message="" if reason is None else "main.cf: bad",
-                plan=[CHANGE],
-                timings={"swap": 12.5},
+            session.add(
+                Run(
+                    id=run,
+                    host_id=host.id,
+                    generation=7,
+                    outcome="failed" if reason else "applied",
+                    reason=reason,
+                    message="main.cf: bad" if reason else "",
+                    plan=[CHANGE],
+                    timings={"swap": 12.5},
+                )
             )
     return host
 
