@@ -3,6 +3,7 @@
 from orchestrator.cli import addresses, hosts, serve, tenants, zones
 from orchestrator.cli.app import entry
 from orchestrator.cli.reconcile import reconcile_commands
+from orchestrator.cli.rollback import rollback
 from orchestrator.lab.cli import lab
 
 
@@ -37,5 +38,5 @@ for command in (
     reconcile,
 ):
     mailfleet.add_command(command)
-for command in reconcile_commands:
+for command in (*reconcile_commands, rollback):
     reconcile.add_command(command)

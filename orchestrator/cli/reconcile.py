@@ -244,6 +244,7 @@ def run(app: App) -> None:
         signal.signal(number, lambda *_: stopped.set())
     with _control(app) as control:
         control.receive_probes()
+        control.fleet.warm_up()
         works = duties.works(control, report)
         scheduler = Scheduler(app.engine, works, duties.chores(control))
         scheduler.start()
