@@ -46,6 +46,17 @@ class PostgreSQL:
             shutil.chown(directory, self._user)
         self._numbers = itertools.count()
 
+    @classmethod
+    @contextmanager
+    def temporary(cls) -> "Iterator[PostgreSQL]":
+        """A server that runs for the block."""
+        with tempfile.TemporaryDirectory(prefix="mailfleet-pg-") as directory:
+            server = cls(Path(directory))
+            server.create()
+            server.start()
+            yield server
+            server.stop()
+
     def create(self) -> None:
         """Make the server's files."""
         self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--locale=C.UTF-8")
@@ -80,11 +91,11 @@ class PostgreSQL:
 
     def drop(self, url: str) -> None:
         """Remove a database; hundreds of them would fill a small disk."""
-        self._sql(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+        self._sql(f'DROP DATABASE "{make_url(url).database}" WITH (FORCE)')
 
     def _create(self, template: str) -> str:
-        name = f"test_{next(self._numbers)}"
-        self._sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+        name = f"mailfleet.db.{next(self._numbers)}"
+        self._sql(f'CREATE DATABASE "{name}" TEMPLATE {template}')
         return self.url(name)
 
     def _sql(self, statement: str) -> None:
@@ -140,13 +151,9 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
     """A running server."""
-    with tempfile.TemporaryDirectory(prefix="mailfleet-pg-") as directory:
-        server = PostgreSQL(Path(directory))
-        server.create()
-        server.start()
+    with PostgreSQL.temporary() as server:
         server.prepare()
         yield server
-        server.stop()
 
 
 @pytest.fixture(scope="session")

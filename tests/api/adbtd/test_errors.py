@@ -342,8 +342,7 @@ def test_lists_show_nothing_of_others(client: Client, store: Store, fleet: Any) 
 
 def test_without_a_database_it_is_not_healthy(anonymous: Client, store: Store) -> None:
     assert anonymous.get("/healthz").json() == {"status": "ok"}
-    # Both a test's directory and its database on a server are named test_….
-    lost = store.settings.database_url.replace("test_", "lost_")
+    lost = store.settings.database_url.replace("mailfleet.db", "no/such/directory.db")
     settings = type(store.settings)(database_url=lost)
     with TestClient(create_app(settings)) as other:
         answer = other.get("/healthz")
