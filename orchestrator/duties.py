@@ -11,7 +11,7 @@ from orchestrator.db import writing
 from orchestrator.models import Address, Domain, Host, utcnow
 from orchestrator.reconciler import Result
 from orchestrator.scheduler import Chore, Work
-from orchestrator.services import addresses, purge
+from orchestrator.services import addresses, issuances, purge
 
 
 def works(control: ControlPlane, on_result: Callable[[Result], None]) -> list[Work]:
@@ -24,6 +24,7 @@ def works(control: ControlPlane, on_result: Callable[[Result], None]) -> list[Wo
         Work("names", _names, control.proofs.check_host_names),
         Work("domain", _domains, control.proofs.check_domain),
         Work("egress", _egress, control.egress.send),
+        Work("certificate", _certificates(control), control.renewals.check),
     ]
 
 
@@ -58,3 +59,7 @@ def _domains(session: Session, now: datetime) -> Iterable[UUID]:
 
 def _egress(session: Session, now: datetime) -> Iterable[UUID]:
     return session.exec(select(Address.id).where(Address.egress_due_at <= now))
+
+
+def _certificates(control: ControlPlane) -> Callable[[Session, datetime], Iterable[UUID]]:
+    return lambda session, now: issuances.due(session, now, control.renewals.free)

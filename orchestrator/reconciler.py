@@ -18,13 +18,13 @@ from orchestrator.errors import NotFound
 from orchestrator.fleet import Fleet, HostState
 from orchestrator.hosts.errors import HostError
 from orchestrator.hosts.jobs import Outcome
+from orchestrator.issuers.authority import Authority
 from orchestrator.leases import Leases
 from orchestrator.models import Host, Run, utcnow
 from orchestrator.plan import Plan
 from orchestrator.secrets import Vault
 from orchestrator.services import certificates, conditions
 from orchestrator.settings import Settings
-from orchestrator.tls import Authority
 
 #: What says nothing about the host's configuration, only that it could not be looked at.
 UNSEEN = {
@@ -134,8 +134,12 @@ class Reconciler:
                 session.merge(host)
         # Before the write, which waits for any change under way: what is older is in the spec.
         host.applied_at = utcnow()
-        with writing(self._engine) as session:
-            certificates.ensure(session, self._vault, self._authority, host)
+        source = self._settings.certificate_source
+        with reading(self._engine) as session:
+            settled = certificates.settled(session, source, host)
+        if not settled:
+            with writing(self._engine) as session:
+                certificates.ensure(session, self._vault, source, self._authority, host)
         with reading(self._engine) as session:
             spec = self._fleet.spec(session, host)
         return self._fleet.look(host, spec)

@@ -1,6 +1,6 @@
 """The commands ``mailfleet`` and ``reconcile``."""
 
-from orchestrator.cli import addresses, hosts, serve, tenants, zones
+from orchestrator.cli import addresses, certificates, hosts, serve, tenants, zones
 from orchestrator.cli.app import entry
 from orchestrator.cli.reconcile import reconcile_commands
 from orchestrator.lab.cli import lab
@@ -26,6 +26,7 @@ def reconcile() -> None:
 for command in (
     hosts.hosts,
     addresses.addresses,
+    certificates.certificates,
     zones.zones,
     tenants.workspaces,
     tenants.keys,
