@@ -1,6 +1,6 @@
 """What a reconciler has to do, and when each of it is due."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from orchestrator.control import ControlPlane
 from orchestrator.db import writing
 from orchestrator.models import Address, Condition, Domain, Host, utcnow
 from orchestrator.scheduler import Chore, Claim, Work
-from orchestrator.services import addresses, purge, runs
+from orchestrator.services import addresses, issuances, purge, runs
 
 
 def works(control: ControlPlane) -> list[Work]:
@@ -32,6 +32,7 @@ def works(control: ControlPlane) -> list[Work]:
         Work("names", _names, control.proofs.check_host_names, put_off(Host.dns_due_at)),
         Work("domain", _domains, control.proofs.check_domain, put_off(Domain.dns_due_at), 16),
         Work("egress", _egress, control.egress.send, put_off(Address.egress_due_at)),
+        Work("certificate", _certificates(control), control.renewals.check, threads=4),
     ]
 
 
@@ -89,3 +90,7 @@ def _domains(session: Session, now: datetime) -> Iterable[UUID]:
 
 def _egress(session: Session, now: datetime) -> Iterable[UUID]:
     return session.exec(select(Address.id).where(Address.egress_due_at <= now))
+
+
+def _certificates(control: ControlPlane) -> Callable[[Session, datetime], Iterable[UUID]]:
+    return lambda session, now: issuances.due(session, now, control.renewals.free)
