@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from orchestrator.control import ControlPlane
 from orchestrator.db import writing
 from orchestrator.models import Address, Domain, Host, utcnow
-from orchestrator.reconciler import Result
+from orchestrator.results import Result
 from orchestrator.scheduler import Chore, Work
 from orchestrator.services import addresses, purge
 
