@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from labkit import ROOT, Operator, wait_for
+from chaos.findings import Notes
+from labkit import ROOT, wait_for
+from sqlalchemy import Engine
 from sqlmodel import select
 
-from chaos.findings import Notes
 from orchestrator import db, passes, settings
 from orchestrator.control import ControlPlane
 from orchestrator.lab import control_plane
 from orchestrator.lab.state import State
-from orchestrator.models import Host
-from orchestrator.reconciler import Result
+from orchestrator.models import Host, Mailbox
+from orchestrator.results import Result
 from orchestrator.secrets import Vault
 
 MAILBOXES = {"mx1": "alice@acme-mail.net", "mx2": "bob@acme-mail.net"}
@@ -61,20 +62,25 @@ class Arena:
 
 
 @contextmanager
-def arena(lab: dict[str, Any], operator: Operator) -> Iterator[Arena]:
+def arena(lab: dict[str, Any]) -> Iterator[Arena]:
     """Take the lab over from its own control plane, until the block ends."""
     state = State.at(ROOT / ".lab")
     config = _impatient(state)
     notebook = state.path("witness.jsonl")
-    orders = _orders(lab, operator, notebook)
     options = settings.load(config, {})
     engine = db.connect(options.database_url)
+    vault = Vault(options.master_key_file)
+    orders = {
+        "notebook": str(notebook),
+        "ca": lab["ca"],
+        "resolver": lab["resolver"],
+        "listen": lab["control_plane"],
+        "domain": options.probe_domain,
+        "accounts": _accounts(lab, engine, vault),
+    }
     control_plane.stop(state)
     try:
-        with (
-            _witness(orders, notebook),
-            ControlPlane(engine, options, Vault(options.master_key_file)) as control,
-        ):
+        with _witness(orders, notebook), ControlPlane(engine, options, vault) as control:
             with db.reading(engine) as session:
                 hosts = {row.name: row.id for row in session.exec(select(Host))}
             yield Arena(config, control, Notes(notebook), hosts)
@@ -103,27 +109,18 @@ def _impatient(state: State) -> Path:
     return state.write("chaos.toml", "\n".join([*kept, *changed, ""]))
 
 
-def _orders(lab: dict[str, Any], operator: Operator, notebook: Path) -> dict[str, Any]:
-    def password(email: str) -> str:
-        return operator.ok("mailfleet", "mailboxes", "password", email, "--workspace", "acme")
-
-    accounts = [
+def _accounts(lab: dict[str, Any], engine: Engine, vault: Vault) -> list[dict[str, str]]:
+    with db.reading(engine) as session:
+        rows = {row.email: row for row in session.exec(select(Mailbox))}
+    return [
         {
             "host": row["name"],
             "address": row["dedicated_ips"][0],
             "email": MAILBOXES[row["name"]],
-            "password": password(MAILBOXES[row["name"]]),
+            "password": vault.decrypt(rows[MAILBOXES[row["name"]]].password),
         }
         for row in lab["hosts"]
     ]
-    return {
-        "notebook": str(notebook),
-        "ca": lab["ca"],
-        "resolver": lab["resolver"],
-        "listen": lab["control_plane"],
-        "domain": settings.load(operator.config, {}).probe_domain,
-        "accounts": accounts,
-    }
 
 
 @contextmanager

@@ -6,8 +6,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from labkit import Machine, Operator
-
 from chaos import table
 from chaos.arena import Arena
 from chaos.arena import arena as take_over
@@ -17,9 +15,9 @@ Trials = Callable[..., AbstractContextManager[Trial]]
 
 
 @pytest.fixture(scope="module")
-def arena(lab: dict[str, Any], operator: Operator) -> Iterator[Arena]:
+def arena(lab: dict[str, Any]) -> Iterator[Arena]:
     """The lab, taken over from its own control plane."""
-    with take_over(lab, operator) as made:
+    with take_over(lab) as made:
         yield made
 
 

@@ -1,6 +1,6 @@
 """Sees from outside which step of apply a host is at; the host itself knows nothing of it.
 
-``apply.sh`` reads one of its own files at the start of each step, and inotify tells: through
+``apply.sh`` opens something of its own at the start of each step, and inotify tells: through
 ``/proc/PID/root`` a container's directories can be watched like any other.
 """
 
@@ -15,15 +15,15 @@ from labkit import Machine
 
 STATE = Path("var/lib/mailfleet")
 
-#: In their order: the step, and the file whose opening begins it.
+#: In their order: the step, and what is opened in the stage directory as it begins.
 SIGNS = {
     "prepare": "manifest",
     "validate": "validate",
     "copy": "manifest",
-    "swap": "manifest",
+    "swap": "digests",
     "reload": "reload",
     "smoke": "smoke",
-    "commit": "generation",
+    "commit": "digests",
 }
 STEPS = tuple(SIGNS)
 

@@ -23,7 +23,10 @@ HEADINGS = {
 
 @dataclass
 class Row:
-    """One scenario on one host. Times in milliseconds, the other host's delay in percent."""
+    """One scenario on one host. Times in milliseconds, the other host's delay in percent.
+
+    There is no delay where all hosts wait for the same thing.
+    """
 
     scenario: str
     host: str
@@ -32,7 +35,7 @@ class Row:
     dropped: int = 0
     longest_outage: int = 0
     passes: int = 0
-    delay: float = 0.0
+    delay: float | None = None
 
 
 def read() -> list[Row]:
@@ -55,6 +58,8 @@ def markdown(rows: list[Row]) -> str:
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return "-"
     return f"{value:+.1f}" if isinstance(value, float) else str(value)
 
 

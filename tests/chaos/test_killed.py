@@ -3,18 +3,18 @@
 import os
 import random
 import signal
+from functools import partial
 
 import pytest
-from labkit import Machine
-
 from chaos import processes, steps
 from chaos.conftest import Trials
 from chaos.trial import Trial
+from labkit import Machine
 
 pytestmark = pytest.mark.lab
 
-#: Kills of a host's reconciler; with ``CHAOS_SEEDS=full`` 20 at each step.
-SEEDS = 10
+#: Kills of each host's reconciler, spread over the steps; with ``CHAOS_SEEDS=full`` 20 at each.
+SEEDS = os.environ.get("CHAOS_SEEDS", "10")
 #: Times that a step may be missed, because it was over before it was seen.
 TRIES = 5
 SECONDS = 120.0
@@ -41,12 +41,12 @@ def apply(trial: Trial) -> None:
 
 
 def test_a_reconciler_is_killed_at_every_step(trials: Trials, machine: Machine) -> None:
-    full = os.environ.get("CHAOS_SEEDS") == "full"
-    seeds = range(20 * len(steps.STEPS) if full else SEEDS)
+    seeds = range(20 * len(steps.STEPS) if SEEDS == "full" else int(SEEDS))
     with trials("reconciler killed, at every step of apply", machine) as trial:
-        trial.healthy(lambda: apply(trial))
+        trial.healthy(partial(apply, trial))
         for seed in seeds:
             step = steps.STEPS[seed % len(steps.STEPS)]
-            hits = (trial.suffer(lambda: kill(trial, step, seed)) for _ in range(TRIES))
+            work = partial(kill, trial, step, seed)
+            hits = (trial.suffer(work) for _ in range(TRIES))
             assert any(hits), f"{step} was never seen"
             trial.converge()

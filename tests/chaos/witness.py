@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class Sink:
         return self._keys[name]
 
 
-def log_in(account: Account, tls: ssl.SSLContext) -> None:
+def log_in(account: Account, tls: ssl.SSLContext, _ident: str) -> None:
     with imaplib.IMAP4_SSL(account.address, 993, ssl_context=tls, timeout=PATIENCE) as client:
         client.login(account.email, account.password)
 
@@ -144,10 +145,8 @@ def main() -> None:
     for row in orders["accounts"]:
         account = Account(**row)
         looks: dict[str, Callable[[str], None]] = {
-            "imap": lambda _ident, account=account: log_in(account, tls),
-            "submission": lambda ident, account=account: submit(
-                account, tls, orders["domain"], ident
-            ),
+            "imap": partial(log_in, account, tls),
+            "submission": partial(submit, account, tls, orders["domain"]),
         }
         for check, look in looks.items():
             arguments = (check, account.host, notebook, stop, look)
