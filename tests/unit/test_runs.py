@@ -108,8 +108,8 @@ def record(store: Store, host: Host, result: Result) -> None:
 
 def test_a_failure_before_the_push_is_told_once_while_it_lasts(store: Store) -> None:
     host = store.host()
-    for run in (FIRST, SECOND):
-        record(store, host, Result("mx1", reason=Reason.UNREACHABLE, message="no route", run=run))
+    for id_ in (FIRST, SECOND):
+        record(store, host, Result("mx1", reason=Reason.UNREACHABLE, message="no route", run=id_))
     record(store, host, Result("mx1", run=THIRD))
     assert ids(store) == [FIRST]
     with reading(store.engine) as session:
