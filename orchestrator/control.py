@@ -12,6 +12,7 @@ from orchestrator.fleet import Fleet
 from orchestrator.mail.receiver import ProbeReceiver
 from orchestrator.proofs import Proofs
 from orchestrator.reconciler import Reconciler
+from orchestrator.rollouts import Rollouts
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
 
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class ControlPlane:
-    """A context manager; inside it, ``reconciler``, ``proofs`` and ``egress`` are at work.
+    """A context manager; inside it, its parts (``reconciler``, ``proofs`` …) are at work.
 
     :raises ConfigurationError: when the certificate authority can't be used.
     """
@@ -36,6 +37,7 @@ class ControlPlane:
         self.reconciler = Reconciler(engine, settings, vault, self.fleet)
         self.proofs = Proofs(engine, settings, vault, self.resolver)
         self.egress = Egress(engine, settings, self.fleet)
+        self.rollouts = Rollouts(engine, settings)
         self._receiver: ProbeReceiver | None = None
 
     def receive_probes(self) -> bool:

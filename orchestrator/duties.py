@@ -37,6 +37,7 @@ def chores(control: ControlPlane) -> list[Chore]:
 
     return [
         Chore("expire probes", 5, control.egress.expire),
+        Chore("rollout", 1, control.rollouts.step),
         Chore("tidy", 60, tidy),
     ]
 

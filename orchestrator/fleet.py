@@ -6,12 +6,14 @@ import tempfile
 from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from sqlmodel import Session
 
 from orchestrator import plan as planning
 from orchestrator import rendering, spec
 from orchestrator.conditions import Reason
+from orchestrator.errors import Invalid
 from orchestrator.hosts import known_hosts
 from orchestrator.hosts.bundle import Bundle
 from orchestrator.hosts.errors import HostError
@@ -22,8 +24,9 @@ from orchestrator.hosts.workers import Workers
 from orchestrator.hostspec import HostSpec, RenderedFile
 from orchestrator.models import Host
 from orchestrator.plan import Plan
-from orchestrator.rendering import requirements
+from orchestrator.rendering import TemplateSet, requirements
 from orchestrator.secrets import Vault
+from orchestrator.services import releases
 from orchestrator.settings import Settings
 
 WORKERS = 2
@@ -34,6 +37,7 @@ class HostState:
     """What a host must be, what was seen there, and the difference."""
 
     spec: HostSpec
+    templates: TemplateSet
     files: list[RenderedFile]
     observed: Observed
     plan: Plan
@@ -47,6 +51,8 @@ class Fleet:
         self._vault = vault
         self.pool = Pool()
         self._workers = Workers(WORKERS)
+        #: By release; its texts never change.
+        self._templates: dict[UUID, TemplateSet] = {}
 
     def close(self) -> None:
         """Let go of all connections and processes."""
@@ -78,17 +84,36 @@ class Fleet:
         limit = self._settings.message_size_limit
         return spec.build(session, self._vault, host, message_size_limit=limit)
 
-    def look(self, host: Host, wanted: HostSpec) -> HostState:
+    def templates(self, session: Session, host: Host) -> TemplateSet:
+        """The templates of the host's release; a host that has none yet is given one.
+
+        :raises ConfigurationError: when there is no release yet and no templates are found.
+        """
+        if host.release_id is None:
+            directory = self._settings.template_directory
+            host.release_id = releases.ensure(session, host.id, lambda: rendering.read(directory))
+        if host.release_id not in self._templates:
+            texts = releases.texts(session, host.release_id)
+            self._templates[host.release_id] = TemplateSet(texts)
+        return self._templates[host.release_id]
+
+    def look(self, host: Host, wanted: HostSpec, templates: TemplateSet) -> HostState:
         """Render, probe and compare: one round trip.
 
-        :raises HostError: when the host can't be looked at, or runs another Debian than before.
+        :raises HostError: when the host can't be looked at, runs another Debian than before,
+            or its files can't be rendered.
         """
-        files = rendering.render(wanted)
+        try:
+            files = rendering.render(wanted, templates)
+        except (Invalid, rendering.RenderingError) as error:
+            raise HostError(Reason.RENDERING_FAILED, str(error)) from None
         required = requirements.of(wanted.os)
         observed = probe(self.pool, self.target(host), watch(files, required))
         if observed.os != wanted.os:
             raise HostError(Reason.UNSUPPORTED_OS, f"was {wanted.os}, now runs {observed.os}")
-        return HostState(wanted, files, observed, planning.compare(files, required, observed))
+        return HostState(
+            wanted, templates, files, observed, planning.compare(files, required, observed)
+        )
 
     def explain(self, host: Host, state: HostState) -> Plan:
         """The plan with diffs: a second round trip fetches the files that differ.

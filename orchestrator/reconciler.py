@@ -136,9 +136,10 @@ class Reconciler:
         host.applied_at = utcnow()
         with writing(self._engine) as session:
             certificates.ensure(session, self._vault, self._authority, host)
+            templates = self._fleet.templates(session, host)
         with reading(self._engine) as session:
             spec = self._fleet.spec(session, host)
-        return self._fleet.look(host, spec)
+        return self._fleet.look(host, spec, templates)
 
     def _push(self, host: Host, state: HostState) -> dict[str, float]:
         # The number is used up before it is sent: a pass that dies can't leave it to another.
@@ -150,7 +151,7 @@ class Reconciler:
         self._keep_run(host, state.plan, generation, outcome)
         if outcome.reason is not None:
             raise HostError(outcome.reason, outcome.message)
-        after = self._fleet.look(host, state.spec)
+        after = self._fleet.look(host, state.spec, state.templates)
         if not after.plan.empty:
             left = ", ".join(f"{c.subject} {c.why}" for c in after.plan.changes[:5])
             raise HostError(Reason.DRIFTED, f"still different after the push: {left}")
@@ -174,6 +175,7 @@ class Reconciler:
         now = utcnow()
         with writing(self._engine) as session:
             row = session.get_one(Host, host.id)
+            row.seen_release_id = host.release_id
             if result.reason is None:
                 row.failures = 0
                 row.applied_at = host.applied_at

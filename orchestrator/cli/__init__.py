@@ -1,6 +1,6 @@
 """The commands ``mailfleet`` and ``reconcile``."""
 
-from orchestrator.cli import addresses, hosts, serve, tenants, zones
+from orchestrator.cli import addresses, hosts, rollouts, serve, tenants, zones
 from orchestrator.cli.app import entry
 from orchestrator.cli.reconcile import reconcile_commands
 from orchestrator.lab.cli import lab
@@ -37,5 +37,5 @@ for command in (
     reconcile,
 ):
     mailfleet.add_command(command)
-for command in reconcile_commands:
+for command in (*reconcile_commands, rollouts.rollout):
     reconcile.add_command(command)
