@@ -1,8 +1,9 @@
 """The commands ``mailfleet`` and ``reconcile``."""
 
-from orchestrator.cli import addresses, hosts, rollouts, serve, tenants, zones
+from orchestrator.cli import addresses, history, hosts, rollouts, serve, status, tenants, zones
 from orchestrator.cli.app import entry
 from orchestrator.cli.reconcile import reconcile_commands
+from orchestrator.cli.run import run
 from orchestrator.lab.cli import lab
 
 
@@ -37,5 +38,12 @@ for command in (
     reconcile,
 ):
     mailfleet.add_command(command)
-for command in (*reconcile_commands, rollouts.rollout):
+for command in (
+    *reconcile_commands,
+    status.status,
+    history.history,
+    history.show_run,
+    rollouts.rollout,
+    run,
+):
     reconcile.add_command(command)
