@@ -143,6 +143,18 @@ class Fleet:
         current = self._read(host, paths) if paths else {}
         return planning.with_diffs(state.plan, current)
 
+    def removed(self, host: Host, state: HostState) -> dict[str, list[str]]:
+        """What the plan removes from the host, by path and name: a round trip.
+
+        :raises HostError: when the connection breaks.
+        """
+        paths = {removal.path for removal in state.plan.removals}
+        wanted = {f.path: f.content for f in state.wanted.files if f.path in paths}
+        return {
+            path: sorted({*planning.entries(text)} - {*planning.entries(wanted[path])})
+            for path, text in self._read(host, sorted(paths)).items()
+        }
+
     def _read(self, host: Host, paths: list[str]) -> dict[str, str]:
         listing = "\n".join(path.lstrip("/") for path in paths).encode()
         answer = self.pool.run(self.target(host), "tar -C / -czf - -T - | base64", listing)
