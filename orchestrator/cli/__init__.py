@@ -3,6 +3,7 @@
 from orchestrator.cli import addresses, history, hosts, rollouts, serve, status, tenants, zones
 from orchestrator.cli.app import entry
 from orchestrator.cli.reconcile import reconcile_commands
+from orchestrator.cli.rollback import rollback
 from orchestrator.cli.run import run
 from orchestrator.lab.cli import lab
 
@@ -38,12 +39,14 @@ for command in (
     reconcile,
 ):
     mailfleet.add_command(command)
-for command in (
+reconciling = (
     *reconcile_commands,
     status.status,
     history.history,
     history.show_run,
+    rollback,
     rollouts.rollout,
     run,
-):
+)
+for command in reconciling:
     reconcile.add_command(command)
