@@ -12,6 +12,7 @@ from orchestrator.fleet import Fleet
 from orchestrator.mail.receiver import ProbeReceiver
 from orchestrator.proofs import Proofs
 from orchestrator.reconciler import Reconciler
+from orchestrator.renewals import Renewals
 from orchestrator.rollouts import Rollouts
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
@@ -37,6 +38,7 @@ class ControlPlane:
         self.reconciler = Reconciler(engine, settings, vault, self.fleet)
         self.proofs = Proofs(engine, settings, vault, self.resolver)
         self.egress = Egress(engine, settings, self.fleet)
+        self.renewals = Renewals(engine, settings, vault, self.resolver)
         self.rollouts = Rollouts(engine, settings)
         self._receiver: ProbeReceiver | None = None
 

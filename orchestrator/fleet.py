@@ -107,14 +107,17 @@ class Fleet:
         limit = self._settings.message_size_limit
         return spec.build(session, self._vault, host, message_size_limit=limit)
 
-    def templates(self, session: Session, host: Host) -> TemplateSet:
-        """The templates of the host's release; a host that has none yet is given one.
+    def choose_release(self, session: Session, host: Host) -> None:
+        """Give a host that has no templates yet the newest that are known to be good.
 
         :raises ConfigurationError: when there is no release yet and no templates are found.
         """
-        if host.release_id is None:
-            directory = self._settings.template_directory
-            host.release_id = releases.ensure(session, host.id, lambda: rendering.read(directory))
+        directory = self._settings.template_directory
+        host.release_id = releases.ensure(session, host.id, lambda: rendering.read(directory))
+
+    def templates(self, session: Session, host: Host) -> TemplateSet:
+        """The templates of the host's release."""
+        assert host.release_id is not None, "it was chosen before"
         if host.release_id not in self._templates:
             texts = releases.texts(session, host.release_id)
             self._templates[host.release_id] = TemplateSet(texts)

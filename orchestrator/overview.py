@@ -23,7 +23,13 @@ from orchestrator.models import (
 from orchestrator.services import releases
 
 EXPECTED = {
-    "host": (Type.REACHABLE, Type.CONVERGED, Type.RECORDS_PUBLISHED, Type.PTR_CONFIRMED),
+    "host": (
+        Type.REACHABLE,
+        Type.CONVERGED,
+        Type.CERTIFICATE_VALID,
+        Type.RECORDS_PUBLISHED,
+        Type.PTR_CONFIRMED,
+    ),
     "address": (Type.PTR_CONFIRMED, Type.EGRESS_PROVEN),
     "domain": (
         Type.OWNERSHIP_PROVEN,

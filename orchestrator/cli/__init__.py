@@ -1,6 +1,16 @@
 """The commands ``mailfleet`` and ``reconcile``."""
 
-from orchestrator.cli import addresses, history, hosts, rollouts, serve, status, tenants, zones
+from orchestrator.cli import (
+    addresses,
+    certificates,
+    history,
+    hosts,
+    rollouts,
+    serve,
+    status,
+    tenants,
+    zones,
+)
 from orchestrator.cli.app import entry
 from orchestrator.cli.reconcile import reconcile_commands
 from orchestrator.cli.rollback import rollback
@@ -28,6 +38,7 @@ def reconcile() -> None:
 for command in (
     hosts.hosts,
     addresses.addresses,
+    certificates.certificates,
     zones.zones,
     tenants.workspaces,
     tenants.keys,
