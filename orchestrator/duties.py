@@ -11,12 +11,13 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from orchestrator import leases as leasing
+from orchestrator.backoff import LONGEST_SECONDS
 from orchestrator.conditions import Status, Type
 from orchestrator.control import ControlPlane
 from orchestrator.db import writing
 from orchestrator.models import Address, Condition, Domain, Host, utcnow
 from orchestrator.scheduler import Chore, Claim, Work
-from orchestrator.services import addresses, issuances, purge, runs
+from orchestrator.services import addresses, clock, issuances, purge, runs
 
 
 def works(control: ControlPlane) -> list[Work]:
@@ -38,11 +39,18 @@ def works(control: ControlPlane) -> list[Work]:
 
 def chores(control: ControlPlane) -> list[Chore]:
     """What is done every so many seconds."""
+    settings = control.settings
+    longest = {
+        "host": max(settings.probe_interval, LONGEST_SECONDS),
+        "dns": settings.dns_interval,
+        "egress": max(settings.egress_interval, LONGEST_SECONDS),
+    }
 
     def tidy() -> None:
         with writing(control.engine) as session:
             addresses.end_cooldowns(session, utcnow(), control.settings.cooldown_seconds)
             purge.deleted(session)
+            clock.set_right(session, utcnow(), longest)
 
     def forget_runs() -> None:
         with writing(control.engine) as session:
@@ -50,6 +58,7 @@ def chores(control: ControlPlane) -> list[Chore]:
 
     return [
         Chore("expire probes", 5, control.egress.expire),
+        Chore("rollout", 1, control.rollouts.step),
         Chore("tidy", 60, tidy),
         Chore("forget runs", 600, forget_runs),
     ]

@@ -12,11 +12,11 @@ import socket
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, or_, update
+from sqlalchemy import ColumnElement, Engine, or_, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
@@ -32,6 +32,17 @@ class LeaseLostError(OrchestratorError):
     """Another reconciler took the host over: this pass was away for longer than its lease."""
 
 
+def unheld(now: datetime, seconds: float) -> ColumnElement[bool]:
+    """Whether no pass holds a host: it has no lease, or one that has run out.
+
+    One that ends later than any could that was taken lately is from a clock that was wrong.
+
+    :param seconds: how long a lease outlives its holder.
+    """
+    until = col(Host.lease_until)
+    return or_(until.is_(None), until < now, until > now + timedelta(seconds=2 * seconds))
+
+
 class Leases:
     """The leases of one process, renewed by a thread for as long as they are held.
 
@@ -40,6 +51,7 @@ class Leases:
 
     def __init__(self, engine: Engine, seconds: float) -> None:
         self._engine = engine
+        self._seconds = seconds
         self._length = timedelta(seconds=seconds)
         # The process's number may be used again, and machines may be called the same.
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
@@ -63,11 +75,7 @@ class Leases:
             wanted = set(host_ids) - self._held
         now = utcnow()
         # One of our own that is not held was left behind while the database was away.
-        free = or_(
-            col(Host.lease_until).is_(None),
-            col(Host.lease_until) < now,
-            col(Host.lease_owner) == self.owner,
-        )
+        free = or_(unheld(now, self._seconds), col(Host.lease_owner) == self.owner)
         values = {"lease_owner": self.owner, "lease_until": now + self._length}
         with writing(self._engine) as session:
             taken = _change(session, Host, wanted, free, values)

@@ -102,6 +102,7 @@ def record(session: Session, host: Host, result: Result, now: datetime, interval
     """
     set_conditions(session, host.id, result)
     row = session.get_one(Host, host.id, with_for_update={"key_share": True})
+    row.seen_release_id = host.release_id
     if result.reason is None:
         row.failures = 0
         row.applied_at = host.applied_at
