@@ -43,12 +43,15 @@ class Proofs:
         self._vault = vault
         self._resolver = resolver
 
-    def check_domain(self, domain_id: UUID) -> None:
-        """Publish (where the zone is managed) and verify one domain's records."""
+    def check_domain(self, domain_id: UUID) -> list[Observation]:
+        """Publish (where the zone is managed) and verify one domain's records.
+
+        :returns: what was seen of each.
+        """
         with reading(self._engine) as session:
             domain = session.get(Domain, domain_id)
             if domain is None or domain.deleted_at is not None:
-                return
+                return []
             records = domains.expected_records(session, self._settings, domain)
             zone = self._zone_key(session, domain.name, domain.workspace_id)
         published = self._publish(zone, records)
@@ -57,6 +60,7 @@ class Proofs:
         with writing(self._engine) as session:
             conditions.set_(session, domain_id, Type.RECORDS_PUBLISHED, *published)
             self._keep(session, domain_id, seen)
+        return seen
 
     def _keep(self, session: Session, domain_id: UUID, seen: Sequence[Observation]) -> None:
         domain = session.get(Domain, domain_id)
@@ -97,12 +101,15 @@ class Proofs:
         if domain.workspace_id is not None:
             wake_workspace(session, domain.workspace_id)
 
-    def check_host_names(self, host_id: UUID) -> None:
-        """Publish and verify the names of a host and of its addresses, forwards and back."""
+    def check_host_names(self, host_id: UUID) -> list[Observation]:
+        """Publish and verify the names of a host and of its addresses, forwards and back.
+
+        :returns: what was seen of each.
+        """
         with reading(self._engine) as session:
             host = session.get(Host, host_id)
             if host is None:
-                return
+                return []
             rows = session.exec(select(Address).where(Address.host_id == host_id)).all()
             subjects = [(host.id, host.address, host.hostname)]
             subjects += [(row.id, row.ip, row.ptr_name) for row in rows]
@@ -129,6 +136,7 @@ class Proofs:
                 )
             row = session.get_one(Host, host_id)
             row.dns_due_at = utcnow() + timedelta(seconds=self._settings.dns_interval)
+        return [observation for _, observation in seen]
 
     def _zone_key(self, session: Session, name: str, workspace_id: UUID | None) -> ZoneKey | None:
         zone = zones.covering(session, name, workspace_id)

@@ -1,8 +1,9 @@
 """The commands ``mailfleet`` and ``reconcile``."""
 
-from orchestrator.cli import addresses, hosts, serve, tenants, zones
+from orchestrator.cli import addresses, history, hosts, serve, status, tenants, zones
 from orchestrator.cli.app import entry
 from orchestrator.cli.reconcile import reconcile_commands
+from orchestrator.cli.run import run
 from orchestrator.lab.cli import lab
 
 
@@ -37,5 +38,5 @@ for command in (
     reconcile,
 ):
     mailfleet.add_command(command)
-for command in reconcile_commands:
+for command in (*reconcile_commands, status.status, history.history, history.show_run, run):
     reconcile.add_command(command)
