@@ -4,6 +4,8 @@ Example: ``make bench``, or ``python -m bench noop --quick``
 """
 
 import json
+import signal
+import sys
 from pathlib import Path
 
 import rich_click as click
@@ -34,6 +36,8 @@ def main(
     markdown: Path | None,
 ) -> None:
     """Measure all, or only what is named, and print tables beside what was promised."""
+    # What was changed on the way is put back, however it ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     console = Console(width=None if Console().is_terminal else 120)
     options = Options(quick, profile)
     reports = []

@@ -24,7 +24,7 @@ from bench.simfleet import SimFleet
 from orchestrator import db, duties
 from orchestrator.control import ControlPlane
 from orchestrator.models import Address, Host, Mailbox
-from orchestrator.reconciler import Result
+from orchestrator.results import Result
 from orchestrator.scheduler import THREADS, Scheduler
 from orchestrator.secrets import Vault
 from orchestrator.services.wake import wake
@@ -126,12 +126,13 @@ def _change(control: ControlPlane, host_id: UUID, times: int) -> tuple[list[floa
     """Change a mailbox of one host so many times, while a reconciler serves the whole fleet."""
     done: queue.SimpleQueue[tuple[float, Result]] = queue.SimpleQueue()
 
-    def on_result(result: Result) -> None:
-        if not result.plan.empty:
-            done.put((time.perf_counter(), result))
+    def observer(_kind: str, outcome: object, _seconds: float) -> None:
+        if isinstance(outcome, Result) and not outcome.plan.empty:
+            done.put((time.perf_counter(), outcome))
 
-    works = [work for work in duties.works(control, on_result) if work.kind == "host"]
-    scheduler = Scheduler(control.engine, works, [])
+    works = [work for work in duties.works(control) if work.kind == "host"]
+    scheduler = Scheduler(control.engine, works, [], observer)
+    control.fleet.warm_up()
     scheduler.start()
     changes, waits = [], []
     try:

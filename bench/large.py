@@ -12,7 +12,7 @@ from bench.options import Options
 from bench.report import Cell, Report
 from orchestrator import db, plan, rendering, secrets
 from orchestrator.models import Address, Domain, Host, Mailbox
-from orchestrator.reconciler import Result
+from orchestrator.results import Result
 
 COUNT = 10_000
 
@@ -46,10 +46,10 @@ def _host(borrowed: lab.Lab, host: Host, options: Options) -> Report:
 
     def wanted() -> object:
         with db.reading(borrowed.engine) as session:
-            return fleet.spec(session, host)
+            return fleet.want(session, host)
 
     with db.reading(borrowed.engine) as session:
-        spec = fleet.spec(session, host)
+        spec = fleet.want(session, host)
     files = rendering.render(spec)
     parts: dict[str, Callable[[], object]] = {
         "rows to HostSpec": wanted,

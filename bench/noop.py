@@ -10,10 +10,9 @@ from bench.options import Options
 from bench.report import Report, Target
 from bench.rivals import python
 from orchestrator import db
-from orchestrator.fleet import HostState, watch
+from orchestrator.fleet import HostState, render, watch
 from orchestrator.hosts import probe
 from orchestrator.models import Host
-from orchestrator.rendering import requirements
 
 BARE, PASS = "bare SSH exec of the checks", "Mailfleet, whole pass"
 #: How often others are beside the bare exec and beside a pass (issue 3).
@@ -31,14 +30,14 @@ def _host(borrowed: lab.Lab, host: Host, options: Options) -> Report:
     fleet, reconciler = borrowed.control.fleet, borrowed.control.reconciler
     target = fleet.target(host)
     with db.reading(borrowed.engine) as session:
-        spec = fleet.spec(session, host)
-    state = fleet.look(host, spec)
+        wanted = render(fleet.want(session, host))
+    state = fleet.look(host, wanted)
     if not state.plan.empty:
         raise SystemExit(f"{host.name} is not converged: wait for the lab to settle")
-    checks = watch(state.files, requirements.of(spec.os)).lines().encode()
+    checks = watch(wanted).lines().encode()
 
     def bare() -> None:
-        fleet.pool.run(target, probe.command(), checks)
+        fleet.pool.run(target, probe.COMMAND, checks)
 
     def whole() -> None:
         result = reconciler.reconcile(host.id)
@@ -77,7 +76,7 @@ def _others(
     borrowed: lab.Lab, host: Host, state: HostState, options: Options
 ) -> dict[str, list[float]]:
     fleet = borrowed.control.fleet
-    debs = rivals.DEBS / rivals.SUITES[state.spec.os]
+    debs = rivals.DEBS / rivals.SUITES[state.wanted.spec.os]
     with (
         tempfile.TemporaryDirectory(prefix="mailfleet-rivals-") as directory,
         python.installed(fleet.pool, fleet.target(host), debs),
@@ -85,4 +84,4 @@ def _others(
         tools = rivals.prepare(
             Path(directory) / "state", host, state, borrowed.settings.ssh_key_file
         )
-        return interleaved(tools.works(), 1 if options.quick else 5)
+        return interleaved(tools.works(), 1 if options.quick else 5, warm=not options.quick)

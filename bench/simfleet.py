@@ -31,7 +31,7 @@ from orchestrator.rendering import requirements
 FIRST_ADDRESS = ipaddress.IPv4Address("127.77.0.1")
 #: The comment that the probe's script begins with; a push is told by its unpacking.
 PROBE = probe.SCRIPT.partition("\n")[0]
-PUSH = "tar -xzf"
+PUSH = "base64 -d | tar"
 
 
 @dataclass
@@ -74,9 +74,10 @@ class SimHost:
             ),
             *(("unit", unit, "active", "enabled") for unit in required.units.values()),
             *(("package", name, "ii ", "1") for name in required.packages),
-            ("disk", "/", 10_000_000),
+            ("disk", "/var", 10_000_000, 1024),
             ("queue", 0),
-            ("clock", int(time.time())),
+            ("load", 0.1, "0-1"),
+            ("clock", time.time()),
             ("end",),
         ]
         return "".join("\t".join(map(str, fact)) + "\n" for fact in facts)
@@ -84,14 +85,16 @@ class SimHost:
     def push(self, packed: bytes) -> tuple[int, str]:
         """Take a bundle; gives exit code and output as ``apply.sh`` would."""
         with tarfile.open(fileobj=io.BytesIO(base64.b64decode(packed)), mode="r:gz") as archive:
-            entries = {m.name: _content(archive, m) for m in archive.getmembers()}
+            members = {member.name: member for member in archive.getmembers()}
+            entries = {name: _content(archive, member) for name, member in members.items()}
         generation = int(entries["generation"])
         if generation <= self.generation:
             return 1, "fail\tFenced\n"
         for line in entries["manifest"].decode().splitlines():
-            mode, owner, group, _table, path = line.split("\t")
-            digest = hashlib.sha256(entries[f"files{path}"]).hexdigest()
-            self.files[path] = (mode, owner, group, digest)
+            path = line.split("\t")[-1]
+            member, content = members[f"files{path}"], entries[f"files{path}"]
+            digest = hashlib.sha256(content).hexdigest()
+            self.files[path] = (f"{member.mode:o}", member.uname, member.gname, digest)
         for path in entries["delete"].decode().splitlines():
             self.files.pop(path, None)
         for name, content in entries.items():

@@ -13,7 +13,6 @@ from typing import Any
 from orchestrator.fleet import HostState
 from orchestrator.hosts import known_hosts
 from orchestrator.models import Host
-from orchestrator.rendering import requirements
 
 HERE = Path(__file__).resolve().parent
 #: Their virtual environment; `make bench` makes it.
@@ -110,9 +109,9 @@ def prepare(directory: Path, host: Host, state: HostState, key: Path) -> Rivals:
 
 
 def _state(directory: Path, state: HostState) -> dict[str, Any]:
-    required = requirements.of(state.spec.os)
+    required = state.wanted.required
     files = []
-    for number, file in enumerate(state.files):
+    for number, file in enumerate(state.wanted.files):
         source = directory / f"file{number}"
         source.write_text(file.content)
         described = {"source": str(source), "path": file.path, "mode": f"{file.mode:04o}"}
