@@ -12,6 +12,7 @@ from orchestrator.fleet import Fleet
 from orchestrator.mail.receiver import ProbeReceiver
 from orchestrator.proofs import Proofs
 from orchestrator.reconciler import Reconciler
+from orchestrator.renewals import Renewals
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
 
@@ -19,7 +20,8 @@ log = logging.getLogger(__name__)
 
 
 class ControlPlane:
-    """A context manager; inside it, ``reconciler``, ``proofs`` and ``egress`` are at work.
+    """A context manager; inside it, ``reconciler``, ``proofs``, ``egress`` and ``renewals``
+    are at work.
 
     :raises ConfigurationError: when the certificate authority can't be used.
     """
@@ -36,6 +38,7 @@ class ControlPlane:
         self.reconciler = Reconciler(engine, settings, vault, self.fleet)
         self.proofs = Proofs(engine, settings, vault, self.resolver)
         self.egress = Egress(engine, settings, self.fleet)
+        self.renewals = Renewals(engine, settings, vault, self.resolver)
         self._receiver: ProbeReceiver | None = None
 
     def receive_probes(self) -> bool:

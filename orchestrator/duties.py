@@ -1,6 +1,6 @@
 """What a reconciler has to do, and when each of it is due."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from orchestrator.control import ControlPlane
 from orchestrator.db import writing
 from orchestrator.models import Address, Domain, Host, utcnow
 from orchestrator.scheduler import Chore, Work
-from orchestrator.services import addresses, purge, runs
+from orchestrator.services import addresses, issuances, purge, runs
 
 
 def works(control: ControlPlane) -> list[Work]:
@@ -20,6 +20,7 @@ def works(control: ControlPlane) -> list[Work]:
         Work("names", _names, control.proofs.check_host_names),
         Work("domain", _domains, control.proofs.check_domain),
         Work("egress", _egress, control.egress.send),
+        Work("certificate", _certificates(control), control.renewals.check),
     ]
 
 
@@ -59,3 +60,7 @@ def _domains(session: Session, now: datetime) -> Iterable[UUID]:
 
 def _egress(session: Session, now: datetime) -> Iterable[UUID]:
     return session.exec(select(Address.id).where(Address.egress_due_at <= now))
+
+
+def _certificates(control: ControlPlane) -> Callable[[Session, datetime], Iterable[UUID]]:
+    return lambda session, now: issuances.due(session, now, control.renewals.free)

@@ -53,7 +53,7 @@ class Proofs:
             if domain is None or domain.deleted_at is not None:
                 return []
             records = domains.expected_records(session, self._settings, domain)
-            zone = self._zone_key(session, domain.name, domain.workspace_id)
+            zone = zones.key(session, self._vault, domain.name, domain.workspace_id)
         published = self._publish(zone, records)
         spf_ips = domains.spf_ips(records)
         seen = verify_records(self._resolver, records, spf_ips=spf_ips)
@@ -116,7 +116,7 @@ class Proofs:
             records = host_records(host.hostname, [host.address])
             for _, ip, name in subjects:
                 records += address_records(ip, name)
-            keys = {record: self._zone_key(session, record.name, None) for record in records}
+            keys = {r: zones.key(session, self._vault, r.name, None) for r in records}
         outcomes = [
             self._publish(key, [r for r in records if keys[r] == key])
             for key in dict.fromkeys(keys.values())
@@ -137,19 +137,6 @@ class Proofs:
             row = session.get_one(Host, host_id)
             row.dns_due_at = utcnow() + timedelta(seconds=self._settings.dns_interval)
         return [observation for _, observation in seen]
-
-    def _zone_key(self, session: Session, name: str, workspace_id: UUID | None) -> ZoneKey | None:
-        zone = zones.covering(session, name, workspace_id)
-        if zone is None:
-            return None
-        return ZoneKey(
-            zone=zone.name,
-            server=zone.server,
-            port=zone.port,
-            tsig_name=zone.tsig_name,
-            tsig_algorithm=zone.tsig_algorithm,
-            tsig_secret=self._vault.decrypt(zone.tsig_secret),
-        )
 
     def _publish(
         self, key: ZoneKey | None, records: Sequence[ExpectedRecord]
