@@ -7,6 +7,7 @@ from sqlmodel import Session, col, select
 
 from bench.simfleet import SimFleet, SimHost
 from orchestrator import db, dkim, rendering, secrets, spec
+from orchestrator.issuers.authority import Authority
 from orchestrator.lab import pki
 from orchestrator.lab.state import State
 from orchestrator.models import (
@@ -22,7 +23,6 @@ from orchestrator.models import (
 from orchestrator.secrets import Vault
 from orchestrator.services import certificates
 from orchestrator.settings import Settings
-from orchestrator.tls import Authority
 
 MAILBOXES_PER_HOST = 10
 
@@ -119,7 +119,7 @@ def _converged(engine: Engine, settings: Settings, vault: Vault) -> dict[str, Si
     simulated = {}
     with db.writing(engine) as session:
         for host in session.exec(select(Host).order_by(col(Host.id))):
-            certificates.ensure(session, vault, authority, host)
+            certificates.ensure(session, vault, settings.certificate_source, authority, host)
             session.flush()
             wanted = spec.build(session, vault, host, message_size_limit=limit)
             simulated[host.address] = SimHost.converged(wanted.os, rendering.render(wanted))
