@@ -38,6 +38,7 @@ def chores(control: ControlPlane) -> list[Chore]:
 
     return [
         Chore("expire probes", 5, control.egress.expire),
+        Chore("rollout", 1, control.rollouts.step),
         Chore("tidy", 60, tidy),
         Chore("forget runs", 600, forget_runs),
     ]
