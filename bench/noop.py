@@ -30,7 +30,7 @@ def _host(borrowed: lab.Lab, host: Host, options: Options) -> Report:
     fleet, reconciler = borrowed.control.fleet, borrowed.control.reconciler
     target = fleet.target(host)
     with db.reading(borrowed.engine) as session:
-        wanted = render(fleet.want(session, host))
+        wanted = render(fleet.want(session, host), fleet.templates(session, host))
     state = fleet.look(host, wanted)
     if not state.plan.empty:
         raise SystemExit(f"{host.name} is not converged: wait for the lab to settle")
