@@ -33,6 +33,7 @@ class Type(StrEnum):
     SPF_OK = "SpfOk"
     DKIM_OK = "DkimOk"
     DMARC_OK = "DmarcOk"
+    DKIM_ROTATED = "DkimRotated"
 
 
 class Reason(StrEnum):
@@ -69,6 +70,7 @@ class Reason(StrEnum):
     TSIG_REJECTED = "TsigRejected"
     SERVER_UNREACHABLE = "DnsServerUnreachable"
     CLAIMED_ELSEWHERE = "ClaimedElsewhere"
+    AWAITED = "Awaited"
     # egress
     NOT_ARRIVED = "NotArrived"
     WRONG_SOURCE = "WrongSource"
@@ -110,6 +112,10 @@ REMEDIES: dict[Reason, str] = {
     Reason.TSIG_REJECTED: "Compare the key's name, algorithm and secret with the server's.",
     Reason.SERVER_UNREACHABLE: "Check the zone's server address and port 53 (TCP) from here.",
     Reason.CLAIMED_ELSEWHERE: "Another workspace has proven this domain.",
+    Reason.AWAITED: (
+        "Wait; where the zone is not managed, publish the new record of "
+        "`mailfleet domains records NAME`."
+    ),
     Reason.NOT_ARRIVED: "Look at the host's queue and at port 25 of the control plane.",
     Reason.WRONG_SOURCE: "Check that the address is on the host's interface and routed.",
     Reason.WRONG_EHLO: "Run `reconcile apply`: the host's transports differ from the plan.",

@@ -11,6 +11,7 @@ from orchestrator.egress import Egress
 from orchestrator.fleet import Fleet
 from orchestrator.mail.receiver import ProbeReceiver
 from orchestrator.proofs import Proofs
+from orchestrator.publication import Publication
 from orchestrator.reconciler import Reconciler
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
@@ -27,6 +28,7 @@ class ControlPlane:
     def __init__(self, engine: Engine, settings: Settings, vault: Vault) -> None:
         self.engine = engine
         self.settings = settings
+        self.vault = vault
         self.resolver = Resolver(
             settings.resolvers or system_nameservers(),
             settings.dns_timeout,
@@ -34,7 +36,8 @@ class ControlPlane:
         )
         self.fleet = Fleet(settings, vault)
         self.reconciler = Reconciler(engine, settings, vault, self.fleet)
-        self.proofs = Proofs(engine, settings, vault, self.resolver)
+        self.publication = Publication(engine, settings, vault)
+        self.proofs = Proofs(engine, settings, self.publication, self.resolver)
         self.egress = Egress(engine, settings, self.fleet)
         self._receiver: ProbeReceiver | None = None
 

@@ -1,17 +1,20 @@
 """What a reconciler has to do, and when each of it is due."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
 
 from sqlmodel import Session, col, select
 
+from orchestrator import dkim
 from orchestrator.control import ControlPlane
-from orchestrator.db import writing
+from orchestrator.db import reading, writing
+from orchestrator.errors import Conflict
 from orchestrator.models import Address, Domain, Host, utcnow
 from orchestrator.reconciler import Result
 from orchestrator.scheduler import Chore, Work
-from orchestrator.services import addresses, purge
+from orchestrator.services import addresses, dkim_rotation, publication, purge
 
 
 def works(control: ControlPlane, on_result: Callable[[Result], None]) -> list[Work]:
@@ -24,6 +27,7 @@ def works(control: ControlPlane, on_result: Callable[[Result], None]) -> list[Wo
         Work("names", _names, control.proofs.check_host_names),
         Work("domain", _domains, control.proofs.check_domain),
         Work("egress", _egress, control.egress.send),
+        Work("withdrawal", publication.due_subjects, control.publication.withdraw),
     ]
 
 
@@ -35,8 +39,20 @@ def chores(control: ControlPlane) -> list[Chore]:
             addresses.end_cooldowns(session, utcnow(), control.settings.cooldown_seconds)
             purge.deleted(session)
 
+    def rotate() -> None:
+        with reading(control.engine) as session:
+            old = dkim_rotation.due(session, control.settings, utcnow())
+        for domain in old:
+            pair = dkim.generate()
+            # Another reconciler may have been faster.
+            with suppress(Conflict), writing(control.engine) as session:
+                row = session.get_one(Domain, domain.id)
+                dkim_rotation.add(session, control.vault, row, pair)
+
     return [
         Chore("expire probes", 5, control.egress.expire),
+        Chore("abandoned records", 5, control.publication.abandon),
+        Chore("rotate keys", 60, rotate),
         Chore("tidy", 60, tidy),
     ]
 

@@ -35,11 +35,16 @@ class AddressSpec:
 
 @dataclass(frozen=True)
 class DkimKeySpec:
-    """A key that signs for ``domain``: ``<selector>._domainkey.<domain>``."""
+    """A key of ``domain``, published at ``<selector>._domainkey.<domain>``.
+
+    One that doesn't sign any more stays on the host all the same: OpenDKIM keeps the tables that
+    it began an SMTP session with, so a long session still signs with the key of its beginning.
+    """
 
     domain: str
     selector: str
     private_key: str = dataclasses.field(repr=False)
+    signs: bool = True
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
 from orchestrator.conditions import Reason, Status, Type
+from orchestrator.dns.records import Purpose
 
 SQLModel.metadata.naming_convention = MetaData(
     naming_convention={
@@ -91,8 +92,9 @@ class OrderStatus(StrEnum):
 
 
 class DkimState(StrEnum):
-    """Lifecycle of a DKIM key."""
+    """Lifecycle of a DKIM key; its record is published in all of them."""
 
+    PENDING = "pending"
     ACTIVE = "active"
     RETIRED = "retired"
 
@@ -250,11 +252,46 @@ class Domain(Row, table=True):
 class DkimKey(Row, table=True):
     """A signing key; ``private_key`` is encrypted, ``public_key`` is the record's ``p=``."""
 
+    __table_args__ = (
+        Index(
+            "uq_dkimkey_pending",
+            "domain_id",
+            unique=True,
+            sqlite_where=text("state = 'pending'"),
+            postgresql_where=text("state = 'pending'"),
+        ),
+    )
+
     domain_id: UUID = Field(foreign_key="domain.id", index=True)
     selector: str
     private_key: str
     public_key: str
-    state: DkimState = Field(default=DkimState.ACTIVE, sa_type=_as_text(DkimState))
+    state: DkimState = Field(default=DkimState.PENDING, sa_type=_as_text(DkimState))
+    #: Since when the record was seen at every look; it is the new key's time of probation.
+    seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: Since when hosts are told to sign with it.
+    activated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: Since when no host signs with it any more; until then a retired key still may.
+    retired_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class PublishedRecord(Row, table=True):
+    """A record that we wrote into a zone, until it is withdrawn from there.
+
+    The subject is the domain, host or address that it is for; it may be gone already. An SPF
+    record is kept address by address, because we share it with the tenant.
+    """
+
+    __table_args__ = (UniqueConstraint("zone_id", "name", "type", "value"),)
+
+    zone_id: UUID = Field(foreign_key="zone.id")
+    subject_id: UUID = Field(index=True)
+    purpose: Purpose = Field(sa_type=_as_text(Purpose))
+    type: str
+    name: str
+    value: str
+    #: When it goes, because nobody expects it any more.
+    withdraw_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
 
 
 class Mailbox(Row, table=True):

@@ -106,10 +106,15 @@ def _domains(session: Session, host: Host, addresses: list[Address]) -> list[Dom
 def _dkim_keys(session: Session, vault: Vault, domains: list[Domain]) -> tuple[DkimKeySpec, ...]:
     names = {domain.id: domain.name for domain in domains}
     rows = select(DkimKey).where(
-        col(DkimKey.domain_id).in_(names), DkimKey.state == DkimState.ACTIVE
+        col(DkimKey.domain_id).in_(names), DkimKey.state != DkimState.PENDING
     )
     keys = [
-        DkimKeySpec(names[row.domain_id], row.selector, vault.decrypt(row.private_key))
+        DkimKeySpec(
+            names[row.domain_id],
+            row.selector,
+            vault.decrypt(row.private_key),
+            signs=row.state is DkimState.ACTIVE,
+        )
         for row in session.exec(rows)
     ]
     return tuple(sorted(keys, key=lambda key: (key.domain, key.selector)))

@@ -1,6 +1,6 @@
 """The commands ``mailfleet`` and ``reconcile``."""
 
-from orchestrator.cli import addresses, hosts, serve, tenants, zones
+from orchestrator.cli import addresses, domains, hosts, serve, tenants, zones
 from orchestrator.cli.app import entry
 from orchestrator.cli.reconcile import reconcile_commands
 from orchestrator.lab.cli import lab
@@ -29,7 +29,7 @@ for command in (
     zones.zones,
     tenants.workspaces,
     tenants.keys,
-    tenants.domains,
+    domains.domains,
     tenants.mailboxes,
     serve.serve,
     serve.db,

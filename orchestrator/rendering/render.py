@@ -72,10 +72,9 @@ def render(spec: HostSpec) -> list[RenderedFile]:
     """
     _check(spec)
     environment = _environment(spec.os)
-    keys = _signing_keys(spec)
     context: dict[str, Any] = {
         "spec": spec,
-        "keys": keys,
+        "keys": _signing_keys(spec),
         "transports": {address.ip: address.transport for address in spec.addresses},
         "compatibility_level": COMPATIBILITY_LEVEL[spec.os],
         "certificate_digest": _certificate_digest(spec),
@@ -96,7 +95,7 @@ def render(spec: HostSpec) -> list[RenderedFile]:
         )
         for file in _FILES
     ]
-    for key in keys:
+    for key in spec.dkim_keys:
         # OpenDKIM reads a key at each signature.
         text = _text(environment, "/etc/opendkim/keys/key.private", {"key": key})
         path = _key_path(key)
@@ -133,16 +132,16 @@ def _check(spec: HostSpec) -> None:
     emails = [m.email for m in spec.mailboxes] + [m.email for m in spec.remote_mailboxes]
     if len(set(emails)) != len(emails):
         raise Invalid("a mailbox exists twice")
+    signed = [key.domain for key in spec.dkim_keys if key.signs]
+    if len(set(signed)) != len(signed):
+        raise Invalid("two keys sign for one domain")
     if {email.rpartition("@")[2] for email in emails} - set(spec.domains):
         raise Invalid("a mailbox belongs to a domain that the host does not accept mail for")
 
 
 def _signing_keys(spec: HostSpec) -> list[DkimKeySpec]:
-    """The key that signs for each domain: the first listed. Others stay off the host."""
-    first: dict[str, DkimKeySpec] = {}
-    for key in spec.dkim_keys:
-        first.setdefault(key.domain, key)
-    return [first[domain] for domain in sorted(first)]
+    """The key that signs for each domain, by the domain's name."""
+    return sorted((key for key in spec.dkim_keys if key.signs), key=lambda key: key.domain)
 
 
 def _key_path(key: DkimKeySpec) -> str:

@@ -22,7 +22,7 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.secrets import Vault
-from orchestrator.services import validation
+from orchestrator.services import dkim_rotation, validation
 from orchestrator.services.rows import unique
 from orchestrator.services.wake import wake
 
@@ -47,7 +47,7 @@ def add(
     :param host_key: in ``known_hosts`` form, ``ssh-ed25519 AAAA…``.
     :raises Conflict: when the name or the hostname is taken.
     """
-    private, public = dkim.generate()
+    pair = dkim.generate()
     address = validation.ip(address, field="address", loopback=True)
     if ":" in address:
         raise Invalid("address is not an IPv4 address", field="address")
@@ -63,19 +63,10 @@ def add(
     )
     with unique(session, f"a host {host.name} or {host.hostname} exists already"):
         session.add(host)
-    now = utcnow()
-    domain = Domain(name=host.hostname, host_id=host.id, verified_at=now)
+    domain = Domain(name=host.hostname, host_id=host.id, verified_at=utcnow())
     with unique(session, f"{host.hostname} is a workspace's domain already"):
         session.add(domain)
-    session.add(
-        DkimKey(
-            domain_id=domain.id,
-            selector=dkim.selector(now),
-            private_key=vault.encrypt(private),
-            public_key=public,
-        )
-    )
-    session.flush()
+    dkim_rotation.add(session, vault, domain, pair)
     return host
 
 

@@ -4,10 +4,10 @@ import base64
 import binascii
 from uuid import UUID
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, delete, select
 
 from orchestrator.errors import Invalid, NotFound
-from orchestrator.models import Workspace, Zone
+from orchestrator.models import PublishedRecord, Workspace, Zone
 from orchestrator.secrets import Vault
 from orchestrator.services import validation
 from orchestrator.services.rows import unique
@@ -60,10 +60,11 @@ def list_(session: Session) -> list[Zone]:
 
 
 def remove(session: Session, name: str) -> None:
-    """Publish in a zone no more; its records stay as they are."""
+    """Publish in a zone no more; its records stay as they are, and are forgotten as ours."""
     row = session.exec(select(Zone).where(Zone.name == validation.zone_name(name))).first()
     if row is None:
         raise NotFound(f"there is no zone {name}")
+    session.exec(delete(PublishedRecord).where(col(PublishedRecord.zone_id) == row.id))
     session.delete(row)
     session.flush()
 

@@ -50,7 +50,7 @@ def make_spec(
         domains=("acme-mail.net", "xn--bcher-kva.org"),
         dkim_keys=(
             DkimKeySpec("acme-mail.net", "mf1", key),
-            DkimKeySpec("acme-mail.net", "mf2", key),
+            DkimKeySpec("acme-mail.net", "mf0", key, signs=False),
             DkimKeySpec(hostname, "host", key),
             DkimKeySpec("xn--bcher-kva.org", "mf1", key),
         ),
