@@ -1,6 +1,6 @@
 """What a reconciler has to do, and when each of it is due."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
@@ -12,18 +12,14 @@ from orchestrator.control import ControlPlane
 from orchestrator.db import reading, writing
 from orchestrator.errors import Conflict
 from orchestrator.models import Address, Domain, Host, utcnow
-from orchestrator.reconciler import Result
 from orchestrator.scheduler import Chore, Work
-from orchestrator.services import addresses, dkim_rotation, publication, purge
+from orchestrator.services import addresses, dkim_rotation, publication, purge, runs
 
 
-def works(control: ControlPlane, on_result: Callable[[Result], None]) -> list[Work]:
-    """What comes due subject by subject.
-
-    :param on_result: told of every pass over a host.
-    """
+def works(control: ControlPlane) -> list[Work]:
+    """What comes due subject by subject."""
     return [
-        Work("host", _hosts, lambda key: on_result(control.reconciler.reconcile(key))),
+        Work("host", _hosts, control.reconciler.reconcile),
         Work("names", _names, control.proofs.check_host_names),
         Work("domain", _domains, control.proofs.check_domain),
         Work("egress", _egress, control.egress.send),
@@ -49,11 +45,16 @@ def chores(control: ControlPlane) -> list[Chore]:
                 row = session.get_one(Domain, domain.id)
                 dkim_rotation.add(session, control.vault, row, pair)
 
+    def forget_runs() -> None:
+        with writing(control.engine) as session:
+            runs.prune(session, control.settings.runs_kept)
+
     return [
         Chore("expire probes", 5, control.egress.expire),
         Chore("abandoned records", 5, control.publication.abandon),
         Chore("rotate keys", 60, rotate),
         Chore("tidy", 60, tidy),
+        Chore("forget runs", 600, forget_runs),
     ]
 
 

@@ -348,7 +348,10 @@ class EgressProbe(Row, table=True):
 
 
 class Run(Row, table=True):
-    """One pass over one host that changed or failed something. Holds no secret."""
+    """One pass over one host that changed or failed something. Holds no secret.
+
+    Its id stands in every line that the pass logged.
+    """
 
     host_id: UUID = Field(foreign_key="host.id", index=True)
     generation: int
@@ -358,5 +361,5 @@ class Run(Row, table=True):
     reason: Reason | None = Field(default=None, sa_type=_as_text(Reason))
     message: str = ""
     plan: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)
-    #: Step name to seconds.
+    #: Step name to milliseconds.
     timings: dict[str, float] = Field(default_factory=dict, sa_type=JSON)

@@ -64,12 +64,15 @@ class Proofs:
         self._publication = publication
         self._resolver = resolver
 
-    def check_domain(self, domain_id: UUID) -> None:
-        """Publish (where the zone is managed) and verify one domain's records."""
+    def check_domain(self, domain_id: UUID) -> list[Observation]:
+        """Publish (where the zone is managed) and verify one domain's records.
+
+        :returns: what was seen of each.
+        """
         with reading(self._engine) as session:
             domain = session.get(Domain, domain_id)
             if domain is None or domain.deleted_at is not None:
-                return
+                return []
             expected = domains.expected_records(session, self._settings, domain)
             records = ledger.with_lingering(session, domain_id, expected)
             keys = dkim_rotation.keys(session, domain_id)
@@ -83,13 +86,14 @@ class Proofs:
         with writing(self._engine) as session:
             row = session.get(Domain, domain_id)
             if row is None or row.deleted_at is not None:
-                return
+                return seen
             settle = (published.zone_ids, domain_id, expected, self._settings.record_ttl)
             ledger.settle(session, *settle)
             outcome = (published.status, published.reason, published.message)
             conditions.set_(session, domain_id, Type.RECORDS_PUBLISHED, *outcome)
             self._keep(session, row, [o for o in seen if o.purpose is not Purpose.DKIM])
             self._keep_keys(session, row, signatures, negative)
+        return seen
 
     def _keep(self, session: Session, domain: Domain, seen: Sequence[Observation]) -> None:
         domain.checked_at = utcnow()
@@ -137,12 +141,15 @@ class Proofs:
         if domain.workspace_id is not None:
             wake_workspace(session, domain.workspace_id)
 
-    def check_host_names(self, host_id: UUID) -> None:
-        """Publish and verify the names of a host and of its addresses, forwards and back."""
+    def check_host_names(self, host_id: UUID) -> list[Observation]:
+        """Publish and verify the names of a host and of its addresses, forwards and back.
+
+        :returns: what was seen of each.
+        """
         with reading(self._engine) as session:
             host = session.get(Host, host_id)
             if host is None:
-                return
+                return []
             rows = session.exec(select(Address).where(Address.host_id == host_id)).all()
             subjects = [(host.id, host.address, host.hostname)]
             subjects += [(row.id, row.ip, row.ptr_name) for row in rows]
@@ -168,3 +175,4 @@ class Proofs:
                 )
             row = session.get_one(Host, host_id)
             row.dns_due_at = utcnow() + timedelta(seconds=self._settings.dns_interval)
+        return [observation for _, observation in seen]

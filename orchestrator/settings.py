@@ -3,7 +3,7 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -36,6 +36,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_port: int = 8025
     #: File with the operator's token for ``/operator/v1``; without one it answers nobody.
     operator_token_file: Path | None = None
+    #: Where a reconciler answers Prometheus, ``host:port``; it asks for no token, so keep it to
+    #: loopback or a network of your own. Empty means that it doesn't.
+    metrics_listen: str = "127.0.0.1:8026"
+    #: Lines for people, or JSON objects; and the least level that is logged.
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: Runs that are kept of each host.
+    runs_kept: int = 200
     #: Recursive resolvers; empty means those of /etc/resolv.conf.
     resolvers: tuple[str, ...] = ()
     dns_timeout: float = 3.0
@@ -92,6 +100,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 f"{self.operator_token_file} holds less than {OPERATOR_TOKEN_LENGTH} characters"
             )
         return token
+
+    def metrics_address(self) -> tuple[str, int] | None:
+        """Host and port of ``metrics_listen``; None where there is none.
+
+        :raises ConfigurationError: when it is neither empty nor ``host:port``.
+        """
+        if not self.metrics_listen:
+            return None
+        host, _, port = self.metrics_listen.rpartition(":")
+        if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
+            raise ConfigurationError(f"metrics_listen is not host:port: {self.metrics_listen}")
+        return host.strip("[]"), int(port)
 
 
 def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Settings:

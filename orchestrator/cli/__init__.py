@@ -1,8 +1,10 @@
 """The commands ``mailfleet`` and ``reconcile``."""
 
-from orchestrator.cli import addresses, domains, hosts, serve, tenants, zones
+from orchestrator.cli import addresses, domains, history, hosts, serve, status, tenants, zones
 from orchestrator.cli.app import entry
 from orchestrator.cli.reconcile import reconcile_commands
+from orchestrator.cli.rollback import rollback
+from orchestrator.cli.run import run
 from orchestrator.lab.cli import lab
 
 
@@ -37,5 +39,13 @@ for command in (
     reconcile,
 ):
     mailfleet.add_command(command)
-for command in reconcile_commands:
+reconciling = (
+    *reconcile_commands,
+    status.status,
+    history.history,
+    history.show_run,
+    rollback,
+    run,
+)
+for command in reconciling:
     reconcile.add_command(command)
