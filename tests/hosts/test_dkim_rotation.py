@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage, Message
@@ -23,11 +23,14 @@ import pytest
 from imapclient import IMAPClient
 from labkit import ROOT, Machine, Operator, Tenant, wait_for
 
-from orchestrator import settings
+from orchestrator import db, settings
 from orchestrator.dns.answers import AnswerStatus
 from orchestrator.dns.publishing import ZoneKey, publish
 from orchestrator.dns.records import ExpectedRecord, Purpose
 from orchestrator.dns.resolver import Resolver
+from orchestrator.models import DkimState
+from orchestrator.services import dkim_rotation, domains, workspaces
+from orchestrator.services.dkim_rotation import KeyStatus
 
 pytestmark = pytest.mark.lab
 
@@ -113,11 +116,21 @@ def resolver(lab: dict[str, Any]) -> Resolver:
     return Resolver([lab["resolver"]], 5.0)
 
 
-def keys(operator: Operator) -> list[dict[str, str]]:
-    rows: list[dict[str, str]] = operator.json(
-        "mailfleet", "domains", "dkim", DOMAIN, "--workspace", "acme"
-    )
-    return rows
+@pytest.fixture
+def keys(operator: Operator) -> Iterator[Callable[[], list[KeyStatus]]]:
+    """Looks at the domain's keys, as `mailfleet domains dkim` does."""
+    options = settings.load(operator.config, {})
+    engine = db.connect(options.database_url)
+
+    def look() -> list[KeyStatus]:
+        with db.reading(engine) as session:
+            owner = workspaces.get_by_slug(session, "acme")
+            return dkim_rotation.status(
+                session, options, domains.get_by_name(session, owner, DOMAIN)
+            )
+
+    yield look
+    engine.dispose()
 
 
 def is_there(resolver: Resolver, selector: str) -> bool:
@@ -163,28 +176,32 @@ def signature(message: Message) -> tuple[str, int]:
 
 
 def test_every_message_of_a_rotation_verifies(
-    lab: dict[str, Any], operator: Operator, resolver: Resolver, streams: list[Stream]
+    lab: dict[str, Any],
+    operator: Operator,
+    resolver: Resolver,
+    streams: list[Stream],
+    keys: Callable[[], list[KeyStatus]],
 ) -> None:
     ttl = settings.load(operator.config, {}).record_ttl
-    wait_for("the key to be settled", lambda: [k["state"] for k in keys(operator)] == ["active"])
-    old = keys(operator)[0]["selector"]
+    wait_for("one key to sign", lambda: [key.state for key in keys()] == [DkimState.ACTIVE])
+    old = keys()[0].selector
     wait_for("mail", lambda: all(stream.sent > 1 for stream in streams))
     operator.ok("mailfleet", "domains", "rotate-dkim", DOMAIN, "--workspace", "acme")
-    new = keys(operator)[-1]["selector"]
+    new = keys()[-1].selector
     absent = time.time()
     kill_the_reconciler()
     while not is_there(resolver, new):
         absent = time.time()
         time.sleep(0.1)
     kill_the_reconciler()
-    wait_for("the new key to sign", lambda: keys(operator)[-1]["state"] == "active")
+    wait_for("the new key to sign", lambda: keys()[-1].state is DkimState.ACTIVE)
     assert is_there(resolver, old)
     kill_the_reconciler()
-    wait_for("the hosts to know", lambda: not keys(operator)[-1]["waits for"])
+    wait_for("the hosts to know", lambda: not keys()[-1].waiting_for)
     for stream in streams:
         stream.renew.set()
     kill_the_reconciler()
-    wait_for("the old key to go", lambda: [k["selector"] for k in keys(operator)] == [new])
+    wait_for("the old key to go", lambda: [key.selector for key in keys()] == [new])
     wait_for("its record to go", lambda: not is_there(resolver, old))
     for stream in streams:
         stream.stopped.set()
