@@ -13,6 +13,7 @@ from orchestrator.mail.receiver import ProbeReceiver
 from orchestrator.proofs import Proofs
 from orchestrator.publication import Publication
 from orchestrator.reconciler import Reconciler
+from orchestrator.renewals import Renewals
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
 
@@ -20,7 +21,8 @@ log = logging.getLogger(__name__)
 
 
 class ControlPlane:
-    """A context manager; inside it, ``reconciler``, ``proofs`` and ``egress`` are at work.
+    """A context manager; inside it, ``reconciler``, ``proofs``, ``egress`` and ``renewals``
+    are at work.
 
     :raises ConfigurationError: when the certificate authority can't be used.
     """
@@ -39,6 +41,7 @@ class ControlPlane:
         self.publication = Publication(engine, settings, vault)
         self.proofs = Proofs(engine, settings, self.publication, self.resolver)
         self.egress = Egress(engine, settings, self.fleet)
+        self.renewals = Renewals(engine, settings, vault, self.resolver)
         self._receiver: ProbeReceiver | None = None
 
     def receive_probes(self) -> bool:

@@ -1,7 +1,11 @@
 """What a reconciler has to do, and when each of it is due."""
 
+<<<<<<< HEAD
 from collections.abc import Iterable
 from contextlib import suppress
+=======
+from collections.abc import Callable, Iterable
+>>>>>>> main
 from datetime import datetime
 from uuid import UUID
 
@@ -13,7 +17,11 @@ from orchestrator.db import reading, writing
 from orchestrator.errors import Conflict
 from orchestrator.models import Address, Domain, Host, utcnow
 from orchestrator.scheduler import Chore, Work
+<<<<<<< HEAD
 from orchestrator.services import addresses, dkim_rotation, publication, purge, runs
+=======
+from orchestrator.services import addresses, issuances, purge, runs
+>>>>>>> main
 
 
 def works(control: ControlPlane) -> list[Work]:
@@ -23,7 +31,11 @@ def works(control: ControlPlane) -> list[Work]:
         Work("names", _names, control.proofs.check_host_names),
         Work("domain", _domains, control.proofs.check_domain),
         Work("egress", _egress, control.egress.send),
+<<<<<<< HEAD
         Work("withdrawal", publication.due_subjects, control.publication.withdraw),
+=======
+        Work("certificate", _certificates(control), control.renewals.check),
+>>>>>>> main
     ]
 
 
@@ -75,3 +87,7 @@ def _domains(session: Session, now: datetime) -> Iterable[UUID]:
 
 def _egress(session: Session, now: datetime) -> Iterable[UUID]:
     return session.exec(select(Address.id).where(Address.egress_due_at <= now))
+
+
+def _certificates(control: ControlPlane) -> Callable[[Session, datetime], Iterable[UUID]]:
+    return lambda session, now: issuances.due(session, now, control.renewals.free)

@@ -13,7 +13,13 @@ from orchestrator.conditions import REMEDIES, Reason, Status, Type
 from orchestrator.models import Address, AddressState, Condition, Domain, Host, utcnow
 
 EXPECTED = {
-    "host": (Type.REACHABLE, Type.CONVERGED, Type.RECORDS_PUBLISHED, Type.PTR_CONFIRMED),
+    "host": (
+        Type.REACHABLE,
+        Type.CONVERGED,
+        Type.CERTIFICATE_VALID,
+        Type.RECORDS_PUBLISHED,
+        Type.PTR_CONFIRMED,
+    ),
     "address": (Type.PTR_CONFIRMED, Type.EGRESS_PROVEN),
     "domain": (
         Type.OWNERSHIP_PROVEN,

@@ -18,6 +18,7 @@ from orchestrator.fleet import Fleet, HostState, Wanted, compare, render
 from orchestrator.hosts.errors import HostError
 from orchestrator.hosts.jobs import Outcome
 from orchestrator.hosts.probe import Observed
+from orchestrator.issuers.authority import Authority
 from orchestrator.leases import Leases
 from orchestrator.models import Host, Run, utcnow
 from orchestrator.plan import Plan
@@ -25,7 +26,6 @@ from orchestrator.results import Result, add_run, record, set_conditions
 from orchestrator.secrets import Vault
 from orchestrator.services import certificates, hosts
 from orchestrator.settings import Settings
-from orchestrator.tls import Authority
 
 #: Pushes in one pass: the second is for a host that was not as it was seen last.
 PUSHES = 2
@@ -166,10 +166,14 @@ class Reconciler:
             host.os = self._fleet.identify(host)
             with writing(self._engine) as session:
                 session.merge(host)
-        # Before the write, which waits for any change under way: what is older is in the spec.
+        # What is committed from here on asks for another pass.
         host.applied_at = utcnow()
-        with writing(self._engine) as session:
-            certificates.ensure(session, self._vault, self._authority, host)
+        source = self._settings.certificate_source
+        with reading(self._engine) as session:
+            settled = certificates.settled(session, source, host)
+        if not settled:
+            with writing(self._engine) as session:
+                certificates.ensure(session, self._vault, source, self._authority, host)
         with reading(self._engine) as session:
             spec = self._fleet.want(session, host)
         return render(spec)

@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,14 @@ from orchestrator.errors import ConfigurationError
 PREFIX = "MAILFLEET_"
 #: Least characters of an operator token.
 OPERATOR_TOKEN_LENGTH = 24
+
+
+class CertificateSource(StrEnum):
+    """Who makes the hosts' certificates."""
+
+    AUTHORITY = "authority"
+    FILES = "files"
+    ACME = "acme"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,9 +37,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ssh_key_file: Path = Path("id_ed25519")
     #: Where enrolled host keys are written for SSH clients (kept from the database).
     known_hosts_file: Path = Path("known_hosts")
-    #: The operator's certificate authority, which signs the hosts' certificates.
+    #: The operator's certificate authority. It signs the hosts' certificates, or with another
+    #: source those that they serve with until the first one from there has come.
     ca_file: Path = Path("ca.pem")
     ca_key_file: Path = Path("ca.key")
+    #: Where certificates come from: ``authority``, ``files`` or ``acme``.
+    certificate_source: CertificateSource = CertificateSource.AUTHORITY
+    #: For ``files``: holds ``<hostname>.pem`` (with its chain) and ``<hostname>.key``.
+    certificate_directory: Path = Path("certificates")
+    #: For ``acme``: the server's directory (RFC 8555), whose terms are agreed to by naming it.
+    acme_directory_url: str = ""
+    #: Where the CA writes to when something is wrong; may be empty.
+    acme_email: str = ""
+    #: What the ACME server itself is trusted by; without it, this machine's authorities.
+    acme_ca_file: Path | None = None
+    #: How long the first try after a failed order waits; the wait doubles up to a day.
+    acme_retry: float = 300.0
     #: Address and port that the API listens on.
     api_host: str = "127.0.0.1"
     api_port: int = 8025

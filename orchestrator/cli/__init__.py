@@ -1,6 +1,19 @@
 """The commands ``mailfleet`` and ``reconcile``."""
 
+<<<<<<< HEAD
 from orchestrator.cli import addresses, domains, history, hosts, serve, status, tenants, zones
+=======
+from orchestrator.cli import (
+    addresses,
+    certificates,
+    history,
+    hosts,
+    serve,
+    status,
+    tenants,
+    zones,
+)
+>>>>>>> main
 from orchestrator.cli.app import entry
 from orchestrator.cli.reconcile import reconcile_commands
 from orchestrator.cli.rollback import rollback
@@ -28,6 +41,7 @@ def reconcile() -> None:
 for command in (
     hosts.hosts,
     addresses.addresses,
+    certificates.certificates,
     zones.zones,
     tenants.workspaces,
     tenants.keys,

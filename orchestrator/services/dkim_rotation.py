@@ -123,7 +123,7 @@ def observe(
 
     :param seen: by selector; a record that couldn't be looked at is Unknown, and changes nothing.
     :param negative_ttl: for how many seconds resolvers may still believe that there is no record.
-    :returns: when a waiting key may sign, if its record stays.
+    :returns: when a waiting key that was just seen may sign, if its record stays.
     """
     now, ready = utcnow(), None
     for key in keys(session, domain.id):
@@ -147,12 +147,13 @@ def _watch(
     now = utcnow()
     if status is Status.FALSE:
         key.seen_at = None
-    elif status is Status.TRUE:
-        key.seen_at = key.seen_at or now
-        if key.seen_at + wait <= now:
-            _activate(session, domain, key)
-            return None
-    return None if key.seen_at is None else key.seen_at + wait
+    if status is not Status.TRUE:
+        return None
+    key.seen_at = key.seen_at or now
+    if key.seen_at + wait > now:
+        return key.seen_at + wait
+    _activate(session, domain, key)
+    return None
 
 
 def _activate(session: Session, domain: Domain, key: DkimKey) -> None:

@@ -25,7 +25,7 @@ from orchestrator.secrets import Vault, hash_password, new_password
 from orchestrator.services import validation
 from orchestrator.services.rows import unique
 from orchestrator.services.wake import wake, wake_workspace
-from orchestrator.settings import Settings
+from orchestrator.settings import CertificateSource, Settings
 
 #: How many mailboxes one request may create.
 MAX_CREATE = 100
@@ -193,4 +193,5 @@ def access(vault: Vault, settings: Settings, placed: Placed) -> MailboxAccess:
         host=placed.host.hostname,
         address=placed.address.ip,
         ca_file=settings.ca_file,
+        public_authorities=settings.certificate_source is not CertificateSource.AUTHORITY,
     )

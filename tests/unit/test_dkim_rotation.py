@@ -165,6 +165,18 @@ def test_an_unanswered_question_neither_resets_nor_activates(store: Store, domai
     assert states(store, domain) == {"": DkimState.ACTIVE}
 
 
+@pytest.mark.parametrize(("status", "soon"), [(TRUE, True), (FALSE, False), (UNKNOWN, False)])
+def test_a_key_that_was_seen_is_looked_at_when_its_time_has_come(
+    store: Store, domain: Domain, status: Status, soon: bool
+) -> None:
+    with db.writing(store.engine) as session:
+        row = session.get_one(Domain, domain.id)
+        (key,) = dkim_rotation.keys(session, row.id)
+        seen = {key.selector: Observation(Purpose.DKIM, status, Reason.OBSERVED, "")}
+        ready = dkim_rotation.observe(session, store.settings, row, seen, 0)
+        assert (ready is not None) == soon
+
+
 def test_a_whole_rotation(store: Store, host: Host, domain: Domain) -> None:
     activate(store, host, domain)
     rotate(store, domain)

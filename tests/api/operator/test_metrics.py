@@ -16,6 +16,7 @@ from orchestrator.conditions import Reason, Status, Type
 from orchestrator.db import writing
 from orchestrator.models import Certificate, Host, utcnow
 from orchestrator.services import conditions
+from orchestrator.settings import CertificateSource
 
 Client = TestClient[Dispatcher]
 
@@ -57,6 +58,8 @@ def test_hosts_are_counted_by_state_and_measured_by_name(store: Store, operator:
                     chain="",
                     private_key="",
                     not_after=now + timedelta(days=days),
+                    renew_at=now,
+                    source=CertificateSource.AUTHORITY,
                     created_at=now + timedelta(seconds=days),
                 )
             )
