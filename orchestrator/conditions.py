@@ -71,9 +71,7 @@ class Reason(StrEnum):
     TSIG_REJECTED = "TsigRejected"
     SERVER_UNREACHABLE = "DnsServerUnreachable"
     CLAIMED_ELSEWHERE = "ClaimedElsewhere"
-<<<<<<< HEAD
     AWAITED = "Awaited"
-=======
     # certificates
     ISSUANCE_PENDING = "IssuancePending"
     ISSUANCE_FAILED = "IssuanceFailed"
@@ -82,7 +80,6 @@ class Reason(StrEnum):
     FILE_UNUSABLE = "FileUnusable"
     NAMES_MISSING = "NamesMissing"
     EXPIRED = "Expired"
->>>>>>> main
     # egress
     NOT_ARRIVED = "NotArrived"
     WRONG_SOURCE = "WrongSource"
@@ -124,12 +121,10 @@ REMEDIES: dict[Reason, str] = {
     Reason.TSIG_REJECTED: "Compare the key's name, algorithm and secret with the server's.",
     Reason.SERVER_UNREACHABLE: "Check the zone's server address and port 53 (TCP) from here.",
     Reason.CLAIMED_ELSEWHERE: "Another workspace has proven this domain.",
-<<<<<<< HEAD
     Reason.AWAITED: (
         "Wait; where the zone is not managed, publish the new record of "
         "`mailfleet domains records NAME`."
     ),
-=======
     Reason.ISSUANCE_PENDING: "Wait: the reconciler is getting the certificate.",
     Reason.ISSUANCE_FAILED: (
         "Follow the CA's words; it is asked again by itself, or now by "
@@ -143,7 +138,6 @@ REMEDIES: dict[Reason, str] = {
     Reason.FILE_UNUSABLE: "Put a valid chain and its key into `certificate_directory`.",
     Reason.NAMES_MISSING: "Get a certificate that is for all names of the host.",
     Reason.EXPIRED: "See that a reconciler runs and that the host is not paused.",
->>>>>>> main
     Reason.NOT_ARRIVED: "Look at the host's queue and at port 25 of the control plane.",
     Reason.WRONG_SOURCE: "Check that the address is on the host's interface and routed.",
     Reason.WRONG_EHLO: "Run `reconcile apply`: the host's transports differ from the plan.",

@@ -1,11 +1,7 @@
 """What a reconciler has to do, and when each of it is due."""
 
-<<<<<<< HEAD
-from collections.abc import Iterable
-from contextlib import suppress
-=======
 from collections.abc import Callable, Iterable
->>>>>>> main
+from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
 
@@ -17,11 +13,7 @@ from orchestrator.db import reading, writing
 from orchestrator.errors import Conflict
 from orchestrator.models import Address, Domain, Host, utcnow
 from orchestrator.scheduler import Chore, Work
-<<<<<<< HEAD
-from orchestrator.services import addresses, dkim_rotation, publication, purge, runs
-=======
-from orchestrator.services import addresses, issuances, purge, runs
->>>>>>> main
+from orchestrator.services import addresses, dkim_rotation, issuances, publication, purge, runs
 
 
 def works(control: ControlPlane) -> list[Work]:
@@ -31,11 +23,8 @@ def works(control: ControlPlane) -> list[Work]:
         Work("names", _names, control.proofs.check_host_names),
         Work("domain", _domains, control.proofs.check_domain),
         Work("egress", _egress, control.egress.send),
-<<<<<<< HEAD
         Work("withdrawal", publication.due_subjects, control.publication.withdraw),
-=======
         Work("certificate", _certificates(control), control.renewals.check),
->>>>>>> main
     ]
 
 

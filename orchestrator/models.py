@@ -12,11 +12,8 @@ from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
 from orchestrator.conditions import Reason, Status, Type
-<<<<<<< HEAD
 from orchestrator.dns.records import Purpose
-=======
 from orchestrator.settings import CertificateSource
->>>>>>> main
 
 SQLModel.metadata.naming_convention = MetaData(
     naming_convention={

@@ -73,7 +73,6 @@ class Proofs:
             domain = session.get(Domain, domain_id)
             if domain is None or domain.deleted_at is not None:
                 return []
-<<<<<<< HEAD
             expected = domains.expected_records(session, self._settings, domain)
             records = ledger.with_lingering(session, domain_id, expected)
             keys = dkim_rotation.keys(session, domain_id)
@@ -84,13 +83,6 @@ class Proofs:
         signatures = _each_key(domain, keys, records, answers)
         waiting = any(key.state is DkimState.PENDING for key in keys)
         negative = negative_ttl(self._resolver, domain.name) if waiting else 0
-=======
-            records = domains.expected_records(session, self._settings, domain)
-            zone = zones.key(session, self._vault, domain.name, domain.workspace_id)
-        published = self._publish(zone, records)
-        spf_ips = domains.spf_ips(records)
-        seen = verify_records(self._resolver, records, spf_ips=spf_ips)
->>>>>>> main
         with writing(self._engine) as session:
             row = session.get(Domain, domain_id)
             if row is None or row.deleted_at is not None:
@@ -161,22 +153,10 @@ class Proofs:
             rows = session.exec(select(Address).where(Address.host_id == host_id)).all()
             subjects = [(host.id, host.address, host.hostname)]
             subjects += [(row.id, row.ip, row.ptr_name) for row in rows]
-<<<<<<< HEAD
             records = {row.id: address_records(row.ip, row.ptr_name) for row in rows}
             records[host.id] = host_records(host.hostname, [host.address])
         wanted = {record: key for key, of_subject in records.items() for record in of_subject}
         published = self._publication.publish(wanted, None)
-=======
-            records = host_records(host.hostname, [host.address])
-            for _, ip, name in subjects:
-                records += address_records(ip, name)
-            keys = {r: zones.key(session, self._vault, r.name, None) for r in records}
-        outcomes = [
-            self._publish(key, [r for r in records if keys[r] == key])
-            for key in dict.fromkeys(keys.values())
-        ]
-        worst = next((o for o in outcomes if o[0] is not Status.TRUE), outcomes[0])
->>>>>>> main
         seen = [(s, verify_ptr(self._resolver, ip, name)) for s, ip, name in subjects]
         with writing(self._engine) as session:
             for subject, of_subject in records.items():
@@ -196,18 +176,3 @@ class Proofs:
             row = session.get_one(Host, host_id)
             row.dns_due_at = utcnow() + timedelta(seconds=self._settings.dns_interval)
         return [observation for _, observation in seen]
-<<<<<<< HEAD
-=======
-
-    def _publish(
-        self, key: ZoneKey | None, records: Sequence[ExpectedRecord]
-    ) -> tuple[Status, Reason, str]:
-        if key is None:
-            return Status.FALSE, Reason.NOT_MANAGED, "the records are copied by hand"
-        try:
-            publish(key, records, timeout=self._settings.dns_timeout)
-        except DnsUpdateError as error:
-            unknown = error.reason is Reason.SERVER_UNREACHABLE
-            return Status.UNKNOWN if unknown else Status.FALSE, error.reason, str(error)
-        return Status.TRUE, Reason.OBSERVED, f"published in {key.zone}"
->>>>>>> main

@@ -54,7 +54,11 @@ class Publication:
             placed = {
                 record: zones.covering(session, record.name, workspace_id) for record in wanted
             }
-            around = {zone.id: self._key(zone) for zone in placed.values() if zone is not None}
+            around = {
+                zone.id: zones.opened(self._vault, zone)
+                for zone in placed.values()
+                if zone is not None
+            }
         outcomes = []
         if None in placed.values():
             text = "the records are copied by hand"
@@ -86,7 +90,10 @@ class Publication:
         """Take a subject's records that are due out of their zones, or try again later."""
         with reading(self._engine) as session:
             due = ledger.due_records(session, subject_id)
-            keys = {zone_id: self._key(session.get_one(Zone, zone_id)) for zone_id in due}
+            keys = {
+                zone_id: zones.opened(self._vault, session.get_one(Zone, zone_id))
+                for zone_id in due
+            }
         for zone_id, records in due.items():
             try:
                 publish(keys[zone_id], [], remove=records, timeout=self._settings.dns_timeout)
@@ -102,13 +109,3 @@ class Publication:
         """Have withdrawn what was published for domains, hosts and addresses that are no more."""
         with writing(self._engine) as session:
             ledger.abandon(session)
-
-    def _key(self, zone: Zone) -> ZoneKey:
-        return ZoneKey(
-            zone=zone.name,
-            server=zone.server,
-            port=zone.port,
-            tsig_name=zone.tsig_name,
-            tsig_algorithm=zone.tsig_algorithm,
-            tsig_secret=self._vault.decrypt(zone.tsig_secret),
-        )

@@ -1,11 +1,9 @@
 """The commands ``mailfleet`` and ``reconcile``."""
 
-<<<<<<< HEAD
-from orchestrator.cli import addresses, domains, history, hosts, serve, status, tenants, zones
-=======
 from orchestrator.cli import (
     addresses,
     certificates,
+    domains,
     history,
     hosts,
     serve,
@@ -13,7 +11,6 @@ from orchestrator.cli import (
     tenants,
     zones,
 )
->>>>>>> main
 from orchestrator.cli.app import entry
 from orchestrator.cli.reconcile import reconcile_commands
 from orchestrator.cli.rollback import rollback

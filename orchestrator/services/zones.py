@@ -86,8 +86,11 @@ def covering(session: Session, name: str, workspace_id: UUID | None) -> Zone | N
 def key(session: Session, vault: Vault, name: str, workspace_id: UUID | None) -> ZoneKey | None:
     """What updates the closest zone of ours around ``name``, as ``covering`` finds it."""
     zone = covering(session, name, workspace_id)
-    if zone is None:
-        return None
+    return None if zone is None else opened(vault, zone)
+
+
+def opened(vault: Vault, zone: Zone) -> ZoneKey:
+    """What updates the zone, with its secret readable."""
     return ZoneKey(
         zone=zone.name,
         server=zone.server,
