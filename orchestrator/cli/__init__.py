@@ -6,6 +6,7 @@ from orchestrator.cli import (
     domains,
     history,
     hosts,
+    rollouts,
     serve,
     status,
     tenants,
@@ -56,6 +57,7 @@ reconciling = (
     history.history,
     history.show_run,
     rollback,
+    rollouts.rollout,
     run,
 )
 for command in reconciling:

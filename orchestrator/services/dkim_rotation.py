@@ -149,7 +149,8 @@ def _watch(
         key.seen_at = None
     if status is not Status.TRUE:
         return None
-    key.seen_at = key.seen_at or now
+    if key.seen_at is None or key.seen_at > now:  # a clock that was ahead, set right since
+        key.seen_at = now
     if key.seen_at + wait > now:
         return key.seen_at + wait
     _activate(session, domain, key)
