@@ -9,7 +9,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import Engine
-from sqlmodel import Session, col, select
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, select
 
 from orchestrator.conditions import Reason, Status, Type
 from orchestrator.db import reading, writing
@@ -96,8 +97,10 @@ class Proofs:
         return seen
 
     def _keep(self, session: Session, domain: Domain, seen: Sequence[Observation]) -> None:
-        domain.checked_at = utcnow()
-        domain.dns_due_at = domain.checked_at + timedelta(seconds=self._settings.dns_interval)
+        domain.checked_at = now = utcnow()
+        # What was committed during the look has asked for another one already.
+        if domain.dns_due_at > now:
+            domain.dns_due_at = now + timedelta(seconds=self._settings.dns_interval)
         for observation in seen:
             conditions.set_(
                 session,
@@ -122,22 +125,14 @@ class Proofs:
         conditions.set_(session, domain.id, Type.DKIM_ROTATED, *rotation)
 
     def _accept(self, session: Session, domain: Domain) -> None:
-        taken = select(Domain).where(
-            Domain.name == domain.name,
-            col(Domain.verified_at).is_not(None),
-            col(Domain.deleted_at).is_(None),
-        )
-        if session.exec(taken).first() is not None:
-            conditions.set_(
-                session,
-                domain.id,
-                Type.OWNERSHIP_PROVEN,
-                Status.FALSE,
-                Reason.CLAIMED_ELSEWHERE,
-                f"{domain.name} is another workspace's",
-            )
+        try:
+            with session.begin_nested():
+                domain.verified_at = utcnow()
+        except IntegrityError:
+            text = f"{domain.name} is another workspace's"
+            why = (Status.FALSE, Reason.CLAIMED_ELSEWHERE, text)
+            conditions.set_(session, domain.id, Type.OWNERSHIP_PROVEN, *why)
             return
-        domain.verified_at = utcnow()
         if domain.workspace_id is not None:
             wake_workspace(session, domain.workspace_id)
 
@@ -174,5 +169,6 @@ class Proofs:
                     observation.message,
                 )
             row = session.get_one(Host, host_id)
-            row.dns_due_at = utcnow() + timedelta(seconds=self._settings.dns_interval)
+            if row.dns_due_at > utcnow():
+                row.dns_due_at = utcnow() + timedelta(seconds=self._settings.dns_interval)
         return [observation for _, observation in seen]

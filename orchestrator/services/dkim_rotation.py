@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from orchestrator import dkim
+from orchestrator import dkim, wakeup
 from orchestrator.conditions import Reason, Status
 from orchestrator.dns.judgement import Observation, worst
 from orchestrator.dns.records import dkim_name
@@ -66,6 +66,7 @@ def add(session: Session, vault: Vault, domain: Domain, pair: Pair) -> DkimKey:
         session.add(key)
     domain.dns_due_at = utcnow()
     session.add(domain)
+    wakeup.request(session)
     return key
 
 
