@@ -20,7 +20,7 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.services import mailboxes, validation
-from orchestrator.services.rows import unique
+from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake, wake_dns, wake_workspace
 
 #: How many addresses one order may ask for.
@@ -71,6 +71,7 @@ def assign(
 
     :raises Unavailable: when the pool has fewer; the caller's transaction must then be undone.
     """
+    lock(session, Workspace, [workspace.id])
     taken: list[Address] = []
     load = _assigned_per_host(session)
     candidates = _free(session, version, host)
@@ -82,8 +83,8 @@ def assign(
             load[candidate.host_id] += 1
     if len(taken) < count:
         raise Unavailable("no free dedicated IPs are available")
-    wake_workspace(session, workspace.id)
     wake_dns(session, workspace.id)
+    wake_workspace(session, workspace.id)
     return taken
 
 
@@ -111,10 +112,12 @@ def _free(session: Session, version: int, host: Host | None) -> list[Address]:
 
 
 def _take(session: Session, address: Address, workspace: Workspace) -> bool:
-    # Conditional: of two requests that saw the same free address, one changes the row.
+    # Of two requests that saw the same free address one changes the row; the other goes on to
+    # the next without waiting, for each may hold what the other tries.
+    free = select(Address.id).where(Address.id == address.id, Address.state == AddressState.FREE)
     taken = (
         update(Address)
-        .where(col(Address.id) == address.id, col(Address.state) == AddressState.FREE)
+        .where(col(Address.id).in_(free.with_for_update(skip_locked=True)))
         .values(
             state=AddressState.ASSIGNED,
             workspace_id=workspace.id,
@@ -167,6 +170,7 @@ def release(session: Session, workspace: Workspace, address_id: UUID) -> Address
 
     :raises Conflict: when there is none, and mailboxes would be left without an address.
     """
+    lock(session, Workspace, [workspace.id])
     address = get(session, workspace, address_id)
     heir = _heir(session, address)
     bound = select(Mailbox).where(
@@ -176,8 +180,8 @@ def release(session: Session, workspace: Workspace, address_id: UUID) -> Address
         if heir is None:
             raise Conflict(f"releasing {address.ip} would leave active mailboxes without an IP")
         mailboxes.set_address(session, mailbox, heir)
-    wake_workspace(session, workspace.id)
     wake_dns(session, workspace.id)
+    wake_workspace(session, workspace.id)
     address.state = AddressState.COOLDOWN
     address.workspace_id = None
     address.released_at = utcnow()

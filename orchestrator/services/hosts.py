@@ -6,7 +6,7 @@ import re
 
 from sqlmodel import Session, col, delete, select
 
-from orchestrator import dkim
+from orchestrator import dkim, wakeup
 from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.models import (
     Address,
@@ -77,6 +77,7 @@ def add(
         )
     )
     session.flush()
+    wakeup.request(session)
     return host
 
 
