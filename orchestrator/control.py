@@ -10,6 +10,7 @@ from orchestrator.dns.resolver import Resolver, is_public, system_nameservers
 from orchestrator.egress import Egress
 from orchestrator.fleet import Fleet
 from orchestrator.mail.receiver import ProbeReceiver
+from orchestrator.mover import Mover
 from orchestrator.proofs import Proofs
 from orchestrator.reconciler import Reconciler
 from orchestrator.secrets import Vault
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class ControlPlane:
-    """A context manager; inside it, ``reconciler``, ``proofs`` and ``egress`` are at work.
+    """A context manager; inside it, the parts that reach out to hosts and DNS are at work.
 
     :raises ConfigurationError: when the certificate authority can't be used.
     """
@@ -36,6 +37,7 @@ class ControlPlane:
         self.reconciler = Reconciler(engine, settings, vault, self.fleet)
         self.proofs = Proofs(engine, settings, vault, self.resolver)
         self.egress = Egress(engine, settings, self.fleet)
+        self.mover = Mover(engine, settings, self.fleet)
         self._receiver: ProbeReceiver | None = None
 
     def receive_probes(self) -> bool:

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
+from orchestrator import transit
 from orchestrator.control import ControlPlane
 from orchestrator.db import writing
-from orchestrator.models import Address, Domain, Host, utcnow
+from orchestrator.models import Address, Domain, Host, Move, utcnow
 from orchestrator.reconciler import Result
 from orchestrator.scheduler import Chore, Work
 from orchestrator.services import addresses, purge
@@ -24,6 +25,7 @@ def works(control: ControlPlane, on_result: Callable[[Result], None]) -> list[Wo
         Work("names", _names, control.proofs.check_host_names),
         Work("domain", _domains, control.proofs.check_domain),
         Work("egress", _egress, control.egress.send),
+        Work("move", _moves, control.mover.advance),
     ]
 
 
@@ -54,6 +56,11 @@ def _names(session: Session, now: datetime) -> Iterable[UUID]:
 def _domains(session: Session, now: datetime) -> Iterable[UUID]:
     rows = select(Domain.id).where(Domain.dns_due_at <= now, col(Domain.deleted_at).is_(None))
     return session.exec(rows)
+
+
+def _moves(session: Session, now: datetime) -> Iterable[UUID]:
+    under_way = col(Move.phase).in_(transit.UNDER_WAY)
+    return session.exec(select(Move.id).where(Move.due_at <= now, under_way))
 
 
 def _egress(session: Session, now: datetime) -> Iterable[UUID]:

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
+from orchestrator import transit
 from orchestrator.errors import ConfigurationError
 from orchestrator.hostspec import (
     AddressSpec,
@@ -24,6 +25,8 @@ from orchestrator.models import (
     Domain,
     Host,
     Mailbox,
+    MovePhase,
+    RelocationState,
 )
 from orchestrator.secrets import Vault
 
@@ -32,12 +35,17 @@ def mail_hosts(session: Session, workspace_id: UUID | None) -> list[Host]:
     """The hosts that accept mail for a workspace's domains, by name.
 
     They are all that carry one of its addresses: each knows every mailbox of the workspace and
-    hands on what lives elsewhere, so that any of them can be the MX.
+    hands on what lives elsewhere, so that any of them can be the MX. One that its mail has
+    left, or that is draining, is not named where there is another.
     """
+    gone = transit.sources(session, MovePhase.OVERLAPPING)
     carrying = select(Address.host_id).where(
-        Address.workspace_id == workspace_id, Address.state == AddressState.ASSIGNED
+        Address.workspace_id == workspace_id,
+        Address.state == AddressState.ASSIGNED,
+        col(Address.id).not_in(gone),
     )
-    return list(session.exec(select(Host).where(col(Host.id).in_(carrying)).order_by(Host.name)))
+    rows = session.exec(select(Host).where(col(Host.id).in_(carrying)).order_by(Host.name)).all()
+    return [host for host in rows if not host.draining] or list(rows)
 
 
 def certificate_names(session: Session, host: Host) -> list[str]:
@@ -119,7 +127,7 @@ def _mailboxes(
     session: Session, host: Host, domains: list[Domain]
 ) -> tuple[tuple[MailboxSpec, ...], tuple[RemoteMailboxSpec, ...]]:
     rows = (
-        select(Mailbox, Address.ip, Host)
+        select(Mailbox, Address, Host)
         .join(Address, col(Address.id) == col(Mailbox.address_id))
         .join(Host, col(Host.id) == col(Address.host_id))
         .where(
@@ -130,12 +138,20 @@ def _mailboxes(
     )
     local: list[MailboxSpec] = []
     remote: list[RemoteMailboxSpec] = []
-    for mailbox, ip, home in session.exec(rows):
-        if home.id == host.id:
-            local.append(MailboxSpec(mailbox.email, mailbox.password_hash, ip, mailbox.quota_mib))
+    passages = transit.passages(session)
+    for mailbox, address, home in session.exec(rows):
+        passage = passages.get(mailbox.id)
+        held = passage is not None and passage.state is RelocationState.HELD
+        ip = passage.ip_on(host.id) if passage else None
+        if home.id == host.id or (held and ip):
+            local.append(_mailbox(mailbox, ip or address.ip, held=held))
         else:
-            remote.append(RemoteMailboxSpec(mailbox.email, home.hostname))
+            remote.append(RemoteMailboxSpec(mailbox.email, home.hostname, former_ip=ip))
     return tuple(local), tuple(remote)
+
+
+def _mailbox(mailbox: Mailbox, ip: str, *, held: bool) -> MailboxSpec:
+    return MailboxSpec(mailbox.email, mailbox.password_hash, ip, mailbox.quota_mib, held)
 
 
 def _tls(session: Session, vault: Vault, host: Host) -> TlsSpec:
