@@ -15,12 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlmodel import select
 
-from orchestrator import db, rendering, settings
+from orchestrator import db, settings
 from orchestrator.control import ControlPlane
-from orchestrator.fleet import watch
-from orchestrator.hosts.probe import command
+from orchestrator.fleet import render, watch
+from orchestrator.hosts.probe import COMMAND
 from orchestrator.models import Host
-from orchestrator.rendering import requirements
 from orchestrator.secrets import Vault
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,16 +41,16 @@ def milliseconds(work: Callable[[], object], runs: int) -> list[float]:
 def bench_host(control: ControlPlane, options: settings.Settings, host: Host) -> list[list[float]]:
     """Bare exec on a warm connection, plan, whole pass, and a pyinfra deploy of nothing."""
     with db.reading(control.engine) as session:
-        spec = control.fleet.spec(session, host)
+        wanted = render(control.fleet.want(session, host))
     target = control.fleet.target(host)
-    stdin = watch(rendering.render(spec), requirements.of(spec.os)).lines().encode()
+    stdin = watch(wanted).lines().encode()
     pyinfra = [
         *(str(Path(sys.executable).parent / "pyinfra"), "-y", str(ROOT / "inventory/fleet.py")),
         *("--limit", f"@mailfleet/{host.name}", "exec", "--", "true"),
     ]
     environment = {**os.environ, "MAILFLEET_CONFIG": str(CONFIG)}
     return [
-        milliseconds(lambda: control.fleet.pool.run(target, command(), stdin), RUNS),
+        milliseconds(lambda: control.fleet.pool.run(target, COMMAND, stdin), RUNS),
         milliseconds(lambda: control.reconciler.plan(host.id, diffs=False), RUNS),
         milliseconds(lambda: control.reconciler.reconcile(host.id), RUNS),
         milliseconds(

@@ -10,7 +10,7 @@ from orchestrator import transit
 from orchestrator.control import ControlPlane
 from orchestrator.db import writing
 from orchestrator.models import Address, Domain, Host, Move, utcnow
-from orchestrator.reconciler import Result
+from orchestrator.results import Result
 from orchestrator.scheduler import Chore, Work
 from orchestrator.services import addresses, purge
 

@@ -6,6 +6,7 @@ import tempfile
 from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlmodel import Session
 
@@ -23,18 +24,32 @@ from orchestrator.hostspec import HostSpec, RenderedFile
 from orchestrator.models import Host
 from orchestrator.plan import Plan
 from orchestrator.rendering import requirements
+from orchestrator.rendering.requirements import Requirements
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
 
-WORKERS = 2
+#: The most pushes at once; each is a process while it lasts.
+WORKERS = 16
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a host must be."""
+
+    spec: HostSpec
+    files: list[RenderedFile]
+
+    @property
+    def required(self) -> Requirements:
+        """What its Debian needs around the files."""
+        return requirements.of(self.spec.os)
 
 
 @dataclass(frozen=True)
 class HostState:
     """What a host must be, what was seen there, and the difference."""
 
-    spec: HostSpec
-    files: list[RenderedFile]
+    wanted: Wanted
     observed: Observed
     plan: Plan
 
@@ -47,6 +62,10 @@ class Fleet:
         self._vault = vault
         self.pool = Pool()
         self._workers = Workers(WORKERS)
+
+    def warm_up(self) -> None:
+        """Start what the first push would have to wait for."""
+        self._workers.warm_up()
 
     def close(self) -> None:
         """Let go of all connections and processes."""
@@ -73,22 +92,20 @@ class Fleet:
         """
         return probe(self.pool, self.target(host), Watch()).os
 
-    def spec(self, session: Session, host: Host) -> HostSpec:
+    def want(self, session: Session, host: Host) -> HostSpec:
         """What the host must be, by the rows."""
         limit = self._settings.message_size_limit
         return spec.build(session, self._vault, host, message_size_limit=limit)
 
-    def look(self, host: Host, wanted: HostSpec) -> HostState:
-        """Render, probe and compare: one round trip.
+    def look(self, host: Host, wanted: Wanted) -> HostState:
+        """Probe and compare: one round trip.
 
         :raises HostError: when the host can't be looked at, or runs another Debian than before.
         """
-        files = rendering.render(wanted)
-        required = requirements.of(wanted.os)
-        observed = probe(self.pool, self.target(host), watch(files, required))
-        if observed.os != wanted.os:
-            raise HostError(Reason.UNSUPPORTED_OS, f"was {wanted.os}, now runs {observed.os}")
-        return HostState(wanted, files, observed, planning.compare(files, required, observed))
+        observed = probe(self.pool, self.target(host), watch(wanted))
+        if observed.os != wanted.spec.os:
+            raise HostError(Reason.UNSUPPORTED_OS, f"was {wanted.spec.os}, now runs {observed.os}")
+        return compare(wanted, observed)
 
     def explain(self, host: Host, state: HostState) -> Plan:
         """The plan with diffs: a second round trip fetches the files that differ.
@@ -115,21 +132,46 @@ class Fleet:
 
     def push(self, host: Host, state: HostState, generation: int) -> Outcome:
         """Carry the plan out. Whatever fails, the files that were in force stay in force."""
-        plan = state.plan
-        required = requirements.of(state.spec.os)
+        plan, required = state.plan, state.wanted.required
         bundle = ""
         if plan.files or plan.delete or plan.daemons:
-            digests = planning.daemon_digests(state.files)
+            digests = planning.daemon_digests(state.wanted.files)
+            paths = [*(file.path for file in plan.files), *plan.delete]
             bundle = Bundle(
                 generation=generation,
                 changed=plan.files,
-                support=[file for file in state.files if file not in plan.files],
                 delete=plan.delete,
                 digests={name: digests[name] for name in plan.daemons},
-                validate=required.validate,
+                validate=requirements.validation(paths),
                 reload="".join(f"{required.reload[name]}\n" for name in plan.daemons),
                 smoke=required.smoke,
             ).pack()
+        return self._carry_out(
+            host,
+            bundle,
+            packages=plan.packages,
+            users=required.users if plan.accounts else (),
+            memberships=required.memberships if plan.accounts else (),
+            directories=required.directories if plan.accounts else (),
+        )
+
+    def roll_back(self, host: Host, wanted: Wanted, generation: int, back_to: int) -> Outcome:
+        """Put the files of an earlier generation into force again, as a new generation."""
+        required = wanted.required
+        bundle = Bundle(
+            generation=generation,
+            changed=(),
+            delete=(),
+            digests={},
+            validate=requirements.validation(file.path for file in wanted.files),
+            reload="".join(f"{command}\n" for command in required.reload.values()),
+            smoke=required.smoke,
+            back_to=back_to,
+        )
+        return self._carry_out(host, bundle.pack())
+
+    def _carry_out(self, host: Host, bundle: str, **prerequisites: Any) -> Outcome:
+        needs = {"packages": (), "users": (), "memberships": (), "directories": ()}
         with tempfile.TemporaryDirectory(prefix="mailfleet-") as directory:
             hosts_file = Path(directory) / "known_hosts"
             known_hosts.write(hosts_file, [(host.address, host.ssh_port, host.host_key)])
@@ -146,22 +188,34 @@ class Fleet:
                     },
                     connect_timeout=int(self._settings.ssh_connect_timeout),
                     timeout=int(self._settings.apply_timeout),
-                    packages=plan.packages,
-                    users=required.users if plan.accounts else (),
-                    memberships=required.memberships if plan.accounts else (),
-                    directories=required.directories if plan.accounts else (),
                     bundle=bundle,
+                    **{**needs, **prerequisites},
                 )
             )
 
 
-def watch(files: list[RenderedFile], required: requirements.Requirements) -> Watch:
+def render(host_spec: HostSpec) -> Wanted:
+    """The files that make a host be that.
+
+    :raises Invalid: as ``rendering.render`` does.
+    """
+    return Wanted(host_spec, rendering.render(host_spec))
+
+
+def compare(wanted: Wanted, observed: Observed) -> HostState:
+    """What differs on a host that was seen so."""
+    return HostState(wanted, observed, planning.compare(wanted.files, wanted.required, observed))
+
+
+def watch(wanted: Wanted) -> Watch:
     """What a probe of the host has to look at."""
+    required = wanted.required
     return Watch(
-        files=tuple(file.path for file in files),
+        files=tuple(file.path for file in wanted.files),
         trees=required.trees,
         directories=tuple(directory[0] for directory in required.directories),
         accounts=(*(user[0] for user in required.users), *(m[0] for m in required.memberships)),
         units=tuple(required.units.values()),
         packages=required.packages,
+        entries=required.entries,
     )

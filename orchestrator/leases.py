@@ -18,13 +18,13 @@ from orchestrator.models import Host, utcnow
 class Leases:
     """The leases of one process, renewed by a thread for as long as they are held.
 
-    :param seconds: how long a lease outlives its holder.
+    ``owner`` names this process. :param seconds: how long a lease outlives its holder.
     """
 
     def __init__(self, engine: Engine, seconds: float) -> None:
         self._engine = engine
         self._length = timedelta(seconds=seconds)
-        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self._held: set[UUID] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -54,7 +54,7 @@ class Leases:
         claim = (
             update(Host)
             .where(col(Host.id) == host_id, free)
-            .values(lease_owner=self._owner, lease_until=now + self._length)
+            .values(lease_owner=self.owner, lease_until=now + self._length)
         )
         with writing(self._engine) as session:
             taken = bool(session.connection().execute(claim).rowcount)
@@ -68,7 +68,7 @@ class Leases:
             self._held.discard(host_id)
         release = (
             update(Host)
-            .where(col(Host.id) == host_id, col(Host.lease_owner) == self._owner)
+            .where(col(Host.id) == host_id, col(Host.lease_owner) == self.owner)
             .values(lease_owner=None, lease_until=None)
         )
         with writing(self._engine) as session:
@@ -81,7 +81,7 @@ class Leases:
             if held:
                 renewal = (
                     update(Host)
-                    .where(col(Host.id).in_(held), col(Host.lease_owner) == self._owner)
+                    .where(col(Host.id).in_(held), col(Host.lease_owner) == self.owner)
                     .values(lease_until=utcnow() + self._length)
                 )
                 with writing(self._engine) as session:

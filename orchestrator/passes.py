@@ -11,7 +11,7 @@ from orchestrator.conditions import Reason
 from orchestrator.control import ControlPlane
 from orchestrator.db import reading
 from orchestrator.models import Address, Domain
-from orchestrator.reconciler import Result
+from orchestrator.results import Result
 
 THREADS = 16
 #: Seconds between two looks at something that another process is at work on.

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -60,6 +60,16 @@ class Plan:
     def empty(self) -> bool:
         """Whether there is nothing to do."""
         return not self.changes
+
+    @property
+    def only_files(self) -> bool:
+        """Whether there is something to do, and it is about files and daemons alone."""
+        return not self.empty and not self.packages and not self.accounts
+
+    @property
+    def summary(self) -> str:
+        """The first few changes, in a line."""
+        return ", ".join(f"{change.subject} {change.why}" for change in self.changes[:5])
 
 
 def daemon_digests(files: Sequence[RenderedFile]) -> dict[str, str]:
@@ -134,28 +144,28 @@ def with_diffs(plan: Plan, current: Mapping[str, str]) -> Plan:
 
     :param current: text of the files as they stand on the host; secret ones aren't needed.
     """
-    wanted = {file.path: file for file in plan.files}
+    diffs = {
+        file.path: "\n".join(
+            difflib.unified_diff(
+                current.get(file.path, "").splitlines(),
+                file.content.splitlines(),
+                f"{file.path} (on the host)",
+                f"{file.path} (wanted)",
+                lineterm="",
+            )
+        )
+        for file in plan.files
+        if not file.secret
+    }
+    return explained(plan, diffs)
+
+
+def explained(plan: Plan, diffs: Mapping[str, str]) -> Plan:
+    """Put these diffs to the changes, by path; those of secret files are never shown."""
+    secret = {file.path for file in plan.files if file.secret}
 
     def explain(change: Change) -> Change:
-        file = wanted.get(change.subject)
-        if file is None:
-            return change
-        if file.secret:
-            return Change(change.action, change.subject, change.why, REDACTED)
-        lines = difflib.unified_diff(
-            current.get(file.path, "").splitlines(),
-            file.content.splitlines(),
-            f"{file.path} (on the host)",
-            f"{file.path} (wanted)",
-            lineterm="",
-        )
-        return Change(change.action, change.subject, change.why, "\n".join(lines))
+        diff = REDACTED if change.subject in secret else diffs.get(change.subject, "")
+        return replace(change, diff=diff)
 
-    return Plan(
-        plan.packages,
-        plan.accounts,
-        plan.files,
-        plan.delete,
-        plan.daemons,
-        tuple(explain(change) for change in plan.changes),
-    )
+    return replace(plan, changes=tuple(explain(change) for change in plan.changes))

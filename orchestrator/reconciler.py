@@ -4,51 +4,29 @@ Level-triggered: it is never told what happened, may be killed anywhere, and sim
 """
 
 import time
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy import Engine
-from sqlmodel import Session
 
-from orchestrator.backoff import delay
-from orchestrator.conditions import Reason, Status, Type
+from orchestrator.conditions import Reason
 from orchestrator.db import reading, writing
 from orchestrator.errors import NotFound
-from orchestrator.fleet import Fleet, HostState
+from orchestrator.fleet import Fleet, HostState, Wanted, compare, render
 from orchestrator.hosts.errors import HostError
 from orchestrator.hosts.jobs import Outcome
+from orchestrator.hosts.probe import Observed
 from orchestrator.leases import Leases
 from orchestrator.models import Host, Run, utcnow
 from orchestrator.plan import Plan
+from orchestrator.results import Result, add_run, record, set_conditions
 from orchestrator.secrets import Vault
-from orchestrator.services import certificates, conditions
+from orchestrator.services import certificates, hosts
 from orchestrator.settings import Settings
 from orchestrator.tls import Authority
 
-#: What says nothing about the host's configuration, only that it could not be looked at.
-UNSEEN = {
-    Reason.UNREACHABLE,
-    Reason.TIMED_OUT,
-    Reason.SSH_KEY_REFUSED,
-    Reason.HOST_KEY_CHANGED,
-    Reason.BUSY,
-}
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of one pass. ``reason`` is None when the host is converged.
-
-    ``requeue_after`` is in seconds; ``plan`` is what differed before the pass.
-    """
-
-    host: str
-    plan: Plan = field(default_factory=Plan)
-    reason: Reason | None = None
-    message: str = ""
-    requeue_after: float = 0.0
-    timings: dict[str, float] = field(default_factory=dict)
+#: Pushes in one pass: the second is for a host that was not as it was seen last.
+PUSHES = 2
 
 
 class Reconciler:
@@ -61,6 +39,8 @@ class Reconciler:
         self._fleet = fleet
         self._authority = Authority(settings.ca_file, settings.ca_key_file)
         self._leases = Leases(engine, settings.lease_seconds)
+        #: Each host as it was seen when it was converged.
+        self._converged: dict[UUID, Observed] = {}
 
     def close(self) -> None:
         """Give up renewing leases."""
@@ -74,11 +54,11 @@ class Reconciler:
         """
         host = self._load(host_id)
         try:
-            state = self._look(host)
+            state = self._fleet.look(host, self._want(host))
             plan = self._fleet.explain(host, state) if diffs else state.plan
         except HostError as error:
             return Result(host.name, reason=error.reason, message=str(error))
-        return Result(host.name, plan)
+        return Result(host.name, plan, observed=state.observed)
 
     def reconcile(self, host_id: UUID) -> Result:
         """One pass over one host, under its lease.
@@ -95,28 +75,74 @@ class Reconciler:
             started = time.monotonic()
             host = self._load(host_id)
             result = self._pass(host)
-            return self._record(host, result, time.monotonic() - started)
-
-    def _pass(self, host: Host) -> Result:
-        plan = Plan()
-        try:
-            state = self._look(host)
-            plan = state.plan
-            timings = {} if plan.empty else self._push(host, state)
-        except HostError as error:
-            return Result(host.name, plan, error.reason, str(error))
-        return Result(host.name, plan, timings=timings)
+            total = round((time.monotonic() - started) * 1000, 1)
+            result = replace(result, timings={**result.timings, "total": total})
+            with writing(self._engine) as session:
+                return record(session, host, result, utcnow(), self._settings.probe_interval)
 
     def observe(self, host_id: UUID) -> Result:
         """Look at a host and write down its conditions; changes nothing on it."""
         result = self.plan(host_id, diffs=False)
         if result.reason is None and not result.plan.empty:
-            subjects = ", ".join(change.subject for change in result.plan.changes[:5])
-            text = f"{len(result.plan.changes)} differences: {subjects}"
-            result = Result(result.host, result.plan, Reason.DRIFTED, text)
+            text = f"{len(result.plan.changes)} differences: {result.plan.summary}"
+            result = replace(result, reason=Reason.DRIFTED, message=text)
         with writing(self._engine) as session:
-            _set_conditions(session, host_id, result)
+            set_conditions(session, host_id, result)
         return result
+
+    def roll_back(self, host_id: UUID, generation: int) -> Result:
+        """Put an earlier generation's files into force again, and pause the host.
+
+        It stays paused because the next pass would put the present wishes into force again.
+
+        :raises NotFound: when there is no such host.
+        """
+        with writing(self._engine) as session:
+            row = session.get(Host, host_id)
+            if row is None:
+                raise NotFound("there is no such host")
+            hosts.pause(session, row)
+        with self._leases.hold(host_id) as held:
+            host = self._load(host_id)
+            if not held:
+                return Result(host.name, reason=Reason.BUSY, message="a pass holds it")
+            try:
+                state = self._fleet.look(host, self._want(host))
+                number = self._next_generation(host, state.observed)
+                outcome = self._fleet.roll_back(host, state.wanted, number, generation)
+            except HostError as error:
+                return Result(host.name, reason=error.reason, message=str(error))
+            text = f"rolled back to generation {generation}"
+            self._keep(host, number, Plan(), outcome, text)
+            return Result(host.name, Plan(), outcome.reason, outcome.message or text)
+
+    def _pass(self, host: Host) -> Result:
+        plan, timings = Plan(), {"look": 0.0}
+        assumed = self._converged.pop(host.id, None)
+        try:
+            wanted = self._want(host)
+            state = compare(wanted, assumed) if assumed else None
+            if state is None or not state.plan.only_files:
+                state = self._timed_look(host, wanted, timings)
+            plan = state.plan
+            for _ in range(PUSHES):
+                if state.plan.empty:
+                    break
+                timings |= self._push(host, state)
+                state = self._timed_look(host, wanted, timings)
+            if not state.plan.empty:
+                text = f"still different after the push: {state.plan.summary}"
+                raise HostError(Reason.DRIFTED, text)
+        except HostError as error:
+            return Result(host.name, plan, error.reason, str(error), timings=timings)
+        self._converged[host.id] = state.observed
+        return Result(host.name, plan, timings=timings, observed=state.observed)
+
+    def _timed_look(self, host: Host, wanted: Wanted, timings: dict[str, float]) -> HostState:
+        started = time.monotonic()
+        state = self._fleet.look(host, wanted)
+        timings["look"] += round((time.monotonic() - started) * 1000, 1)
+        return state
 
     def _load(self, host_id: UUID) -> Host:
         with reading(self._engine) as session:
@@ -126,8 +152,8 @@ class Reconciler:
             session.expunge(host)
             return host
 
-    def _look(self, host: Host) -> HostState:
-        """What is wanted now, and what is there. ``host.applied_at`` becomes that moment."""
+    def _want(self, host: Host) -> Wanted:
+        """What the host must be now. ``host.applied_at`` becomes that moment."""
         if host.os is None:
             host.os = self._fleet.identify(host)
             with writing(self._engine) as session:
@@ -137,66 +163,35 @@ class Reconciler:
         with writing(self._engine) as session:
             certificates.ensure(session, self._vault, self._authority, host)
         with reading(self._engine) as session:
-            spec = self._fleet.spec(session, host)
-        return self._fleet.look(host, spec)
+            spec = self._fleet.want(session, host)
+        return render(spec)
 
     def _push(self, host: Host, state: HostState) -> dict[str, float]:
+        started = time.monotonic()
+        number = self._next_generation(host, state.observed)
+        outcome = self._fleet.push(host, state, number)
+        self._keep(host, number, state.plan, outcome)
+        if outcome.reason is not None:
+            raise HostError(outcome.reason, outcome.message)
+        taken = round((time.monotonic() - started) * 1000, 1)
+        return {**outcome.timings, "push": taken}
+
+    def _next_generation(self, host: Host, observed: Observed) -> int:
         # The number is used up before it is sent: a pass that dies can't leave it to another.
         with writing(self._engine) as session:
             row = session.get_one(Host, host.id)
-            row.generation = max(row.generation, state.observed.generation) + 1
-            generation = row.generation
-        outcome = self._fleet.push(host, state, generation)
-        self._keep_run(host, state.plan, generation, outcome)
-        if outcome.reason is not None:
-            raise HostError(outcome.reason, outcome.message)
-        after = self._fleet.look(host, state.spec)
-        if not after.plan.empty:
-            left = ", ".join(f"{c.subject} {c.why}" for c in after.plan.changes[:5])
-            raise HostError(Reason.DRIFTED, f"still different after the push: {left}")
-        return outcome.timings
+            row.generation = max(row.generation, observed.generation) + 1
+            return row.generation
 
-    def _keep_run(self, host: Host, plan: Plan, generation: int, outcome: Outcome) -> None:
+    def _keep(
+        self, host: Host, generation: int, plan: Plan, outcome: Outcome, message: str = ""
+    ) -> None:
         with writing(self._engine) as session:
-            session.add(
-                Run(
-                    host_id=host.id,
-                    generation=generation,
-                    outcome="applied" if outcome.reason is None else "failed",
-                    reason=outcome.reason,
-                    message=outcome.message,
-                    plan=[change.as_dict() for change in plan.changes],
-                    timings=outcome.timings,
-                )
+            run = Run(
+                host_id=host.id,
+                generation=generation,
+                owner=self._leases.owner,
+                outcome="",
+                message=message,
             )
-
-    def _record(self, host: Host, result: Result, seconds: float) -> Result:
-        now = utcnow()
-        with writing(self._engine) as session:
-            row = session.get_one(Host, host.id)
-            if result.reason is None:
-                row.failures = 0
-                row.applied_at = host.applied_at
-                wait = self._settings.probe_interval
-            else:
-                row.failures += 1
-                wait = delay(row.failures)
-            # A change that was committed during the pass has asked for another one already.
-            if row.due_at <= host.due_at:
-                row.due_at = now + timedelta(seconds=wait)
-            _set_conditions(session, host.id, result)
-        timings = {**result.timings, "total": round(seconds * 1000, 1)}
-        return Result(host.name, result.plan, result.reason, result.message, wait, timings)
-
-
-def _set_conditions(session: Session, host_id: UUID, result: Result) -> None:
-    reason = result.reason or Reason.OBSERVED
-    if result.reason in UNSEEN:
-        reachable = Status.FALSE if result.reason != Reason.BUSY else Status.TRUE
-        converged = Status.UNKNOWN
-    else:
-        reachable = Status.TRUE
-        converged = Status.TRUE if result.reason is None else Status.FALSE
-    why = reason if reachable is Status.FALSE else Reason.OBSERVED
-    conditions.set_(session, host_id, Type.REACHABLE, reachable, why, result.message)
-    conditions.set_(session, host_id, Type.CONVERGED, converged, reason, result.message)
+            add_run(session, run, plan, outcome)

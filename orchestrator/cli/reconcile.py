@@ -23,7 +23,7 @@ from orchestrator.control import ControlPlane
 from orchestrator.db import reading
 from orchestrator.models import Host
 from orchestrator.plan import Action
-from orchestrator.reconciler import Result
+from orchestrator.results import Result
 from orchestrator.scheduler import Scheduler
 from orchestrator.services import hosts as host_service
 

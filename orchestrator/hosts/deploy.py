@@ -31,7 +31,7 @@ def run(job: Job) -> Outcome:
             run_ops(state)
         except PyinfraError:
             return _failure(state, steps)
-        return _success(state, steps)
+        return _success(steps)
     finally:
         disconnect_all(state)
 
@@ -89,12 +89,11 @@ def _refused(stdout: list[str], stderr: list[str]) -> Outcome:
     return Outcome(_environment(stderr) or Reason.APPLY_FAILED, _tail([*stdout, *stderr]), {})
 
 
-def _success(state: State, steps: list[tuple[str, Any]]) -> Outcome:
-    timings: dict[str, float] = {}
+def _success(steps: list[tuple[str, Any]]) -> Outcome:
     for name, meta in steps:
         if name == "generation":
-            timings = _timings(meta.stdout_lines)
-    return Outcome(None, "", timings)
+            return Outcome(None, "", _timings(meta.stdout_lines), _diffs(meta.stdout_lines))
+    return Outcome(None, "", {})
 
 
 def _environment(lines: list[str]) -> Reason | None:
@@ -107,6 +106,18 @@ def _environment(lines: list[str]) -> Reason | None:
 def _timings(lines: list[str]) -> dict[str, float]:
     steps = (line.split("\t") for line in lines if line.startswith("step\t"))
     return {name: float(milliseconds) for _, name, milliseconds in steps}
+
+
+def _diffs(lines: list[str]) -> dict[str, str]:
+    diffs: dict[str, list[str]] = {}
+    path = ""
+    for line in lines:
+        if line.startswith("diff\t"):
+            path = line.split("\t")[1]
+            diffs[path] = []
+        elif path and line:
+            diffs[path].append(line)
+    return {path: "\n".join(text) for path, text in diffs.items()}
 
 
 def _tail(lines: list[str]) -> str:

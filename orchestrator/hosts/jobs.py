@@ -1,7 +1,7 @@
 """What passes between the reconciler and the processes that push."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.conditions import Reason
@@ -31,9 +31,10 @@ class Job:
 class Outcome:
     """What came of a push: ``reason`` is None when all of it is in force.
 
-    ``timings`` maps a step to milliseconds.
+    ``timings`` maps a step to milliseconds; ``diffs`` a public file's path to what changed in it.
     """
 
     reason: Reason | None
     message: str
     timings: dict[str, float]
+    diffs: dict[str, str] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """Looking at a host: one command, one round trip, and a pure parser of its answer."""
 
+import time
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 
@@ -8,6 +9,8 @@ from orchestrator.hosts.errors import HostError
 from orchestrator.hosts.ssh import Pool, SshTarget
 
 SCRIPT = files("orchestrator.hosts").joinpath("scripts/probe.sh").read_text()
+#: The script as one shell command, which reads ``Watch.lines()``.
+COMMAND = "exec bash -c '" + SCRIPT.replace("'", "'\\''") + "'"
 SUPPORTED = ("debian12", "debian13")
 
 
@@ -40,7 +43,10 @@ class AccountState:
 
 @dataclass(frozen=True)
 class Watch:
-    """What a probe looks at. In ``trees`` every file is ours, so leftovers are seen."""
+    """What a probe looks at. In ``trees`` every file is ours, so leftovers are seen.
+
+    The lines of ``entries`` are counted: they tell how much a host serves.
+    """
 
     files: tuple[str, ...] = ()
     trees: tuple[str, ...] = ()
@@ -48,6 +54,7 @@ class Watch:
     accounts: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
 
     def lines(self) -> str:
         """As the probe's script reads it."""
@@ -58,13 +65,19 @@ class Watch:
             "account": self.accounts,
             "unit": self.units,
             "package": self.packages,
+            "entries": self.entries,
         }
         return "".join(f"{kind} {name}\n" for kind, names in kinds.items() for name in names)
 
 
 @dataclass
 class Observed:
-    """What a probe saw. ``free_kib`` is the least free space among /etc and /var, in KiB."""
+    """What a probe saw.
+
+    ``free_kib`` is the least free space among /etc and /var, in KiB; ``queue`` counts messages;
+    ``load`` is that of one minute for each processor; ``clock_skew`` is how many seconds the
+    host's clock is ahead of ours, to within half a round trip; ``entries`` is by path.
+    """
 
     os: str = ""
     user: int = -1
@@ -78,7 +91,10 @@ class Observed:
     packages: dict[str, str] = field(default_factory=dict)
     free_kib: int | None = None
     queue: int = 0
-    clock: int = 0
+    load: float = 0.0
+    clock: float = 0.0
+    clock_skew: float = 0.0
+    entries: dict[str, int] = field(default_factory=dict)
 
 
 def probe(pool: Pool, target: SshTarget, watch: Watch) -> Observed:
@@ -86,18 +102,15 @@ def probe(pool: Pool, target: SshTarget, watch: Watch) -> Observed:
 
     :raises HostError: when it can't be reached, is not a supported Debian, or we aren't root.
     """
-    answer = pool.run(target, command(), watch.lines().encode())
+    asked = time.time()
+    answer = pool.run(target, COMMAND, watch.lines().encode())
     observed = parse(answer.stdout)
+    observed.clock_skew = observed.clock - (asked + time.time()) / 2
     if observed.os not in SUPPORTED:
         raise HostError(Reason.UNSUPPORTED_OS, f"the host runs {observed.os or 'something else'}")
     if observed.user != 0:
         raise HostError(Reason.PERMISSION_DENIED, f"{target.user} is not root there")
     return observed
-
-
-def command() -> str:
-    """The probe's script as one shell command, which reads ``Watch.lines()``."""
-    return "sh -c '" + SCRIPT.replace("'", "'\\''") + "'"
 
 
 def parse(text: str) -> Observed:
@@ -116,10 +129,6 @@ def parse(text: str) -> Observed:
 
 def _take(seen: Observed, fact: list[str]) -> None:
     match fact:
-        case ["os", name]:
-            seen.os = name
-        case ["user" | "generation" | "queue" | "clock" as name, number]:
-            setattr(seen, name, int(number))
         case ["applied", daemon, digest]:
             seen.applied[daemon] = digest
         case ["file", mode, owner, group, path]:
@@ -136,5 +145,28 @@ def _take(seen: Observed, fact: list[str]) -> None:
             seen.units[name] = UnitState(active == "active", enabled == "enabled")
         case ["package", name, status, version] if status.startswith("ii"):
             seen.packages[name] = version
-        case ["disk", _mount, free]:
-            seen.free_kib = min(int(free), seen.free_kib or int(free))
+        case ["entries", number, path]:
+            seen.entries[path] = int(number)
+        case _:
+            _take_figure(seen, fact)
+
+
+def _take_figure(seen: Observed, fact: list[str]) -> None:
+    match fact:
+        case ["os", name]:
+            seen.os = name
+        case ["user" | "generation" | "queue" as name, number]:
+            setattr(seen, name, int(number))
+        case ["clock", seconds]:
+            seen.clock = float(seconds)
+        case ["load", load, processors]:
+            seen.load = float(load) / _count(processors)
+        case ["disk", _path, blocks, size]:
+            free = int(blocks) * int(size) // 1024
+            seen.free_kib = free if seen.free_kib is None else min(free, seen.free_kib)
+
+
+def _count(processors: str) -> int:
+    """How many are in a list such as ``0-3,6`` (cpu-lists, proc(5))."""
+    ranges = [part.split("-") for part in processors.split(",")]
+    return sum(int(part[-1]) - int(part[0]) + 1 for part in ranges)

@@ -1,6 +1,7 @@
 """SSH as we use it: known keys only, no Nagle, a time limit on everything, warm connections."""
 
 import base64
+import contextlib
 import hashlib
 import socket
 import threading
@@ -18,6 +19,8 @@ from orchestrator.hosts.errors import HostError
 #: paramiko remembers every channel that a connection ever had, so connections are replaced.
 CHANNELS_PER_CONNECTION = 1000
 KEEPALIVE_SECONDS = 15
+#: How long a connection's thread sleeps when nothing comes.
+IDLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,18 @@ def connect(target: SshTarget) -> paramiko.SSHClient:
     transport = client.get_transport()
     assert transport is not None
     transport.set_keepalive(KEEPALIVE_SECONDS)
+    # paramiko wakes ten times a second to see whether it was closed; `close` below tells it.
+    transport.sock.settimeout(IDLE_SECONDS)
     return client
+
+
+def close(client: paramiko.SSHClient) -> None:
+    """Close a connection made by ``connect``, at once."""
+    transport = client.get_transport()
+    if transport is not None:
+        with contextlib.suppress(OSError):
+            transport.sock.shutdown(socket.SHUT_RDWR)
+    client.close()
 
 
 class Pool:
@@ -136,43 +150,50 @@ class Pool:
         self._lock = threading.Lock()
         self._idle: dict[SshTarget, list[tuple[paramiko.SSHClient, int]]] = {}
 
-    @contextmanager
-    def _borrow(self, target: SshTarget) -> Iterator[paramiko.SSHClient]:
-        with self._lock:
-            idle = self._idle.get(target, [])
-            client, used = idle.pop() if idle else (None, 0)
-        transport = client.get_transport() if client else None
-        if client is None or transport is None or not transport.is_active():
-            client, used = connect(target), 0
-        try:
-            yield client
-        except BaseException:
-            client.close()
-            raise
-        if used + 1 >= CHANNELS_PER_CONNECTION:
-            client.close()
-            return
-        with self._lock:
-            self._idle.setdefault(target, []).append((client, used + 1))
-
     def run(self, target: SshTarget, command: str, stdin: bytes = b"") -> Completed:
         """Run one command in one round trip, within the target's command time-out.
 
         :raises HostError: Unreachable, HostKeyChanged, SshKeyRefused or TimedOut.
         """
-        with self._borrow(target) as client:
-            transport = client.get_transport()
-            assert transport is not None
-            try:
-                return _execute(transport, command, stdin, target.command_timeout)
-            except TimeoutError:
-                raise HostError(
-                    Reason.TIMED_OUT, f"no answer within {target.command_timeout:g} s"
-                ) from None
-            except (OSError, EOFError, paramiko.SSHException) as error:
-                raise HostError(
-                    Reason.UNREACHABLE, f"the connection broke: {error or 'closed'}"
-                ) from None
+        try:
+            with self._session(target) as channel:
+                return _execute(channel, command, stdin, target.command_timeout)
+        except TimeoutError:
+            raise HostError(
+                Reason.TIMED_OUT, f"no answer within {target.command_timeout:g} s"
+            ) from None
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise HostError(
+                Reason.UNREACHABLE, f"the connection broke: {error or 'closed'}"
+            ) from None
+
+    @contextmanager
+    def _session(self, target: SshTarget) -> Iterator[paramiko.Channel]:
+        client, used, channel = self._open(target)
+        try:
+            yield channel
+        except BaseException:
+            close(client)
+            raise
+        finally:
+            channel.close()
+        if used >= CHANNELS_PER_CONNECTION:
+            close(client)
+            return
+        with self._lock:
+            self._idle.setdefault(target, []).append((client, used))
+
+    def _open(self, target: SshTarget) -> tuple[paramiko.SSHClient, int, paramiko.Channel]:
+        with self._lock:
+            idle = self._idle.get(target, [])
+            client, used = idle.pop() if idle else (None, 0)
+        if client is not None:
+            # A host that was restarted since leaves a connection that only looks alive.
+            with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+                return client, used + 1, _channel(client, target.connect_timeout)
+            close(client)
+        client = connect(target)
+        return client, 1, _channel(client, target.connect_timeout)
 
     def close(self) -> None:
         """Close every idle connection."""
@@ -180,28 +201,29 @@ class Pool:
             clients = [client for idle in self._idle.values() for client, _ in idle]
             self._idle.clear()
         for client in clients:
-            client.close()
+            close(client)
 
 
-def _execute(
-    transport: paramiko.Transport, command: str, stdin: bytes, timeout: float
-) -> Completed:
+def _channel(client: paramiko.SSHClient, timeout: float) -> paramiko.Channel:
+    transport = client.get_transport()
+    if transport is None:
+        raise EOFError
+    return transport.open_session(timeout=timeout)
+
+
+def _execute(channel: paramiko.Channel, command: str, stdin: bytes, timeout: float) -> Completed:
     deadline = time.monotonic() + timeout
-    channel = transport.open_session(timeout=timeout)
-    try:
-        channel.settimeout(timeout)
-        channel.exec_command(command)
-        channel.sendall(stdin)
-        channel.shutdown_write()
-        stdout = _read(channel.recv, channel, deadline)
-        stderr = _read(channel.recv_stderr, channel, deadline)
-        while not channel.exit_status_ready():
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            channel.status_event.wait(max(0.0, deadline - time.monotonic()))
-        return Completed(channel.recv_exit_status(), stdout, stderr)
-    finally:
-        channel.close()
+    channel.settimeout(timeout)
+    channel.exec_command(command)
+    channel.sendall(stdin)
+    channel.shutdown_write()
+    stdout = _read(channel.recv, channel, deadline)
+    stderr = _read(channel.recv_stderr, channel, deadline)
+    while not channel.exit_status_ready():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        channel.status_event.wait(max(0.0, deadline - time.monotonic()))
+    return Completed(channel.recv_exit_status(), stdout, stderr)
 
 
 def _read(receive: object, channel: paramiko.Channel, deadline: float) -> str:

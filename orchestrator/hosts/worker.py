@@ -15,6 +15,7 @@ import sys
 import msgspec
 
 from orchestrator.conditions import Reason
+from orchestrator.hosts.connector import MailfleetConnector
 from orchestrator.hosts.deploy import run
 from orchestrator.hosts.jobs import Job, Outcome
 
@@ -23,6 +24,7 @@ def main() -> None:
     """Serve until stdin ends."""
     # pyinfra logs what hosts print; the answer carries the part that we keep.
     logging.getLogger("pyinfra").setLevel(logging.CRITICAL)
+    MailfleetConnector.keep_warm()
     decoder = msgspec.json.Decoder(Job)
     answers = sys.stdout
     sys.stdout = sys.stderr

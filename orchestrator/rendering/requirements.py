@@ -1,11 +1,12 @@
 """What a Debian host needs before and around the rendered files, and the commands that use them.
 
-The commands are shell for ``sh -eu``. Validation finds the staged tree in ``$FILES``: all
-rendered files, under their final path, of any owner and mode.
+The commands are shell for ``sh -eu``. Validation finds the staged tree in ``$FILES``: the
+files that change, under their final path, of any owner and mode.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Protocol
 
@@ -54,7 +55,7 @@ class Requirements:
     ``users`` are (name, number of user and group, group, home); ``memberships`` are
     (user, group); ``directories`` are (path, owner, group, octal mode); in
     ``trees`` every file is ours; ``units`` and ``reload`` are by daemon. A reload starts a
-    daemon that is not running.
+    daemon that is not running. ``entries`` are files whose lines tell how much a host serves.
     """
 
     packages: tuple[str, ...]
@@ -63,7 +64,7 @@ class Requirements:
     directories: tuple[tuple[str, str, str, str], ...]
     trees: tuple[str, ...]
     units: Mapping[str, str]
-    validate: str
+    entries: tuple[str, ...]
     reload: Mapping[str, str]
     smoke: str
 
@@ -100,6 +101,40 @@ def of(os: OsName) -> Requirements:
     return REQUIREMENTS[os]
 
 
+#: Who has to be asked about a file, by the beginning of its path. Lookup tables are asked about
+#: by building their index, and a password file has no parser but the login.
+_PARSERS = {
+    "tls": ("/etc/mailfleet/tls/",),
+    "postfix": (
+        "/etc/postfix/main.cf",
+        "/etc/postfix/master.cf",
+        "/etc/postfix/submission_headers",
+        "/etc/postfix/reject_footer",
+    ),
+    "dovecot": ("/etc/dovecot/dovecot.conf",),
+    "opendkim": (
+        "/etc/opendkim.conf",
+        "/etc/opendkim/policy.lua",
+        "/etc/opendkim/key_table",
+        "/etc/opendkim/signing_table",
+    ),
+}
+
+
+def validation(paths: Iterable[str]) -> str:
+    """The script that asks the parsers of just these files."""
+    changed = tuple(paths)
+    asked = [
+        name
+        for name, beginnings in _PARSERS.items()
+        if any(path.startswith(beginnings) for path in changed)
+    ]
+    if not asked:
+        return ""
+    return _script("validate.sh") + "".join(_script(f"validate-{name}.sh") for name in asked)
+
+
+@cache
 def _script(name: str) -> str:
     return _SCRIPTS.joinpath(name).read_text()
 
@@ -142,7 +177,7 @@ def _debian(postfix_unit: str) -> Requirements:
         ),
         trees=("/etc/mailfleet/tls", "/etc/opendkim"),
         units=units,
-        validate=_script("validate.sh"),
+        entries=("/etc/dovecot/users", "/etc/postfix/tables/domains", "/etc/opendkim/key_table"),
         reload={daemon: _reload(daemon, unit) for daemon, unit in units.items()},
         smoke=_script("smoke.sh"),
     )

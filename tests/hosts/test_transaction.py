@@ -23,7 +23,7 @@ Push = Callable[..., Outcome]
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Workers]:
-    made = Workers(1)
+    made = Workers(2)
     yield made
     made.close()
 
@@ -45,7 +45,7 @@ def push(
             RenderedFile(NEW, "after\n", "root", "root", 0o644, None),
         ]
         bundle = Bundle(
-            generation + ahead, files, [], ["/etc/mailfleet-test/gone"], {}, validate, reload, smoke
+            generation + ahead, files, ["/etc/mailfleet-test/gone"], {}, validate, reload, smoke
         )
         ssh = {
             "ssh_hostname": machine.described["address"],

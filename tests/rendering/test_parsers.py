@@ -23,7 +23,7 @@ def stage(host: Any, spec: HostSpec, change: Callable[[str, str], str]) -> None:
 
 
 def validate(host: Any, spec: HostSpec) -> tuple[int, str]:
-    script = requirements.of(spec.os).validate.encode()
+    script = requirements.validation(file.path for file in rendering.render(spec)).encode()
     done = host.run(["env", f"FILES={host.directory}/files", "sh", "-eu", "-s"], script)
     return done.returncode, (done.stdout + done.stderr).decode()
 

@@ -21,10 +21,12 @@ unit\tdovecot.service\tactive\tenabled
 unit\tpostfix.service\tinactive\tdisabled
 package\tpostfix\tii \t3.7.11
 package\tgone\trc \t1
-disk\t/\t5000
-disk\t/var\t4000
+disk\t/etc\t5000\t1024
+disk\t/var\t1000\t4096
 queue\t3
-clock\t1700000000
+load\t3.00\t0-1,4
+clock\t1700000000.25
+entries\t12\t/etc/dovecot/users
 end
 """
 
@@ -40,6 +42,8 @@ def test_every_fact_is_read() -> None:
     assert seen.units["postfix.service"] == UnitState(active=False, enabled=False)
     assert seen.packages == {"postfix": "3.7.11"}
     assert seen.free_kib == 4000
+    assert (seen.load, seen.clock) == (1.0, 1700000000.25)
+    assert seen.entries == {"/etc/dovecot/users": 12}
 
 
 @pytest.mark.parametrize("text", ["", "os\tdebian12\n", ANSWER[:-5]])

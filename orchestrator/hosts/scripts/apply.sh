@@ -1,107 +1,161 @@
 # Brings one generation of files into force, or leaves everything as it was.
 #
-# $1 is a directory that holds: generation, manifest (mode owner group table path), delete
-# (paths), digests/DAEMON, files/PATH, and validate, reload, smoke (shell).
-# Prints "step NAME SECONDS" lines and, last, "done" or "fail REASON" with what was said.
+# $1 is a directory that holds: generation, manifest (table, public, path), delete (paths),
+# digests/DAEMON, files/PATH with owner and mode as they must be, and validate, reload, smoke
+# (shell). With back_to, files and digests are taken from what earlier generations replaced.
+# Prints "step NAME MILLISECONDS" lines, then "done" and what changed in public files as
+# "diff PATH" with a unified diff, or "fail REASON" and what was said.
 export LC_ALL=C
 # A cut connection must not stop it half way: it ends by itself, one way or the other.
 trap '' HUP PIPE
 umask 077
+set -o pipefail
 stage=$1
 files=$stage/files
-state=/var/lib/mailfleet
-saved=$state/previous
-suffix=.mailfleet-new
 log=$stage/log
-placed=
-tab=$(printf '\t')
+state=/var/lib/mailfleet
+undo=$state/undo
+kept=20
+new=.mailfleet-new
+old=.mailfleet-old
+read -r generation <"$stage/generation"
+saved=$undo/$generation.new
 
-finish() { rm -rf "$stage"; exit "$1"; }
+finish() { rm -rf "$stage" "$saved"; exit "$1"; }
 
 fail() {
   reason=$1
   if grep -q 'No space left on device' "$log"; then reason=DiskFull; fi
   if grep -q 'Read-only file system' "$log"; then reason=ReadOnlyFileSystem; fi
-  while IFS=$tab read -r _ _ _ _ path; do rm -f "$path$suffix" "$path.db$suffix"; done <"$stage/manifest"
-  [ -z "$placed" ] || restore
+  [ ! -e "$stage/placed" ] || restore
   printf 'fail\t%s\n' "$reason"
   tail -c 4000 "$log"
   finish 1
 }
 
 step() {
-  name=$1 reason=$2 started=$(date +%s%N)
-  "$name" >>"$log" 2>&1 || fail "$reason"
-  printf 'step\t%s\t%s\n' "$name" "$(( ($(date +%s%N) - started) / 1000000 ))"
+  local started=${EPOCHREALTIME/./}
+  "$1" >>"$log" 2>&1 || fail "$2"
+  printf 'step\t%s\t%s\n' "$1" "$(((${EPOCHREALTIME/./} - started) / 1000))"
 }
 
-outdated() {
-  [ "$(cat "$stage/generation")" -gt "$(cat $state/generation 2>/dev/null || echo 0)" ]
+in_force() {
+  at=0
+  [ ! -e $state/generation ] || read -r at <$state/generation
+}
+
+# What every generation after the wanted one replaced, the oldest last, so that it prevails.
+gather() {
+  [ -e "$stage/back_to" ] || return 0
+  local target table public path
+  local -A line=()
+  read -r target <"$stage/back_to"
+  in_force
+  while [ "$at" -gt "$target" ]; do
+    [ -e "$undo/$at/before" ] || { echo "what generation $at replaced is not kept"; return 1; }
+    cp -a "$undo/$at/files/." "$files/" || return 1
+    while IFS=$'\t' read -r table public path; do line[$path]="$table	$public"; done <"$undo/$at/manifest"
+    while IFS= read -r path; do line[$path]=; rm -f "$files$path"; done <"$undo/$at/created"
+    rm -rf "$stage/digests" && cp -a "$undo/$at/applied" "$stage/digests" || return 1
+    read -r at <"$undo/$at/before"
+  done
+  [ "$at" = "$target" ] || { echo "generation $target was not in force here"; return 1; }
+  for path in "${!line[@]}"; do
+    if [ -n "${line[$path]}" ]; then
+      printf '%s\t%s\n' "${line[$path]}" "$path" >>"$stage/manifest"
+    else
+      printf '%s\n' "$path" >>"$stage/delete"
+    fi
+  done
 }
 
 prepare() {
-  while IFS=$tab read -r mode owner group table path; do
-    chown "$owner:$group" "$files$path" && chmod "$mode" "$files$path" || return 1
-    if [ "$table" = 1 ]; then
-      postmap -c "$files/etc/postfix" "hash:$files$path" && chmod 0644 "$files$path.db" || return 1
-    fi
+  find $state -maxdepth 1 -name 'stage.*' -mmin +60 -exec rm -rf {} +
+  local table path config=/etc/postfix tables=()
+  while IFS=$'\t' read -r table _ path; do
+    [ "$table" = 0 ] || tables+=("hash:$files$path")
   done <"$stage/manifest"
+  [ ! -e "$files/etc/postfix/main.cf" ] || config=$files/etc/postfix
+  [ ${#tables[@]} = 0 ] || postmap -c "$config" "${tables[@]}"
 }
 
 validate() { FILES=$files sh -eu "$stage/validate"; }
 
 # Everything that can run out of space happens beside the files in force.
 copy() {
-  rm -rf $saved && mkdir -p $saved || return 1
-  while IFS=$tab read -r _ _ _ table path; do
-    mkdir -p -m 0755 "${path%/*}" && cp -p "$files$path" "$path$suffix" || return 1
-    [ "$table" = 0 ] || cp -p "$files$path.db" "$path.db$suffix" || return 1
-    keep "$path" && newer "$path" || return 1
-    [ "$table" = 0 ] || keep "$path.db" || return 1
+  local table public path
+  rm -rf "$undo"/*.new && mkdir -p "$saved/files" "$saved/applied" $state/applied || return 1
+  : >"$saved/manifest" && : >"$saved/created" && : >"$stage/replaced" && : >"$stage/new" || return 1
+  while IFS=$'\t' read -r table public path; do
+    if [ -e "$path" ]; then
+      printf '%s\t%s\t%s\n' "$table" "$public" "$path" >>"$saved/manifest"
+      printf '%s\n' ".$path" >>"$stage/replaced"
+    else
+      printf '%s\n' "$path" >>"$saved/created"
+      [ -d "${path%/*}" ] || mkdir -p -m 0755 "${path%/*}" || return 1
+    fi
+    printf '%s\n' "$path" >>"$stage/new"
+    [ "$table" = 0 ] || printf '%s.db\n' "$path" >>"$stage/new"
   done <"$stage/manifest"
-  while read -r path; do keep "$path" || return 1; done <"$stage/delete"
+  while IFS= read -r path; do
+    [ -e "$path" ] || continue
+    [ -e "$path.db" ] && table=1 || table=0
+    printf '%s\t0\t%s\n' "$table" "$path" >>"$saved/manifest"
+    printf '%s\n' ".$path" >>"$stage/replaced"
+    printf '%s\n' "$path" "$path.db" >>"$stage/gone"
+  done <"$stage/delete"
+  in_force
+  printf '%s\n' "$at" >"$saved/before"
+  cp -a $state/applied/. "$saved/applied/" || return 1
+  tar -C / -cf - -T "$stage/replaced" | tar -C "$saved/files" -xpf - || return 1
+  mv "$stage/new" "$stage/placed" || return 1
+  sed "s,.*,&$new\n&$old," "$stage/placed" | xargs -r -d '\n' rm -f
+  sed 's,^,.,' "$stage/placed" | tar -C "$files" -cf - -T - |
+    tar -C / -xpf - --transform "flags=r;s,\$,$new," || return 1
   sync -f /etc
 }
 
-keep() {
-  [ -e "$1" ] || return 0
-  mkdir -p "$saved${1%/*}" && cp -a "$1" "$saved$1"
-}
-
+# Renames only: whatever stands under a final name is whole, old or new.
 # Dovecot looks at whole seconds: a file changed twice in one would look unchanged.
-newer() {
-  [ -e "$1" ] || return 0
-  old=$(stat -c %Y "$1")
-  [ "$(stat -c %Y "$1$suffix")" -gt "$old" ] || touch -d "@$((old + 1))" "$1$suffix"
-}
-
 swap() {
-  placed=yes
-  while IFS=$tab read -r _ _ _ table path; do
-    mv -fT "$path$suffix" "$path" || return 1
-    [ "$table" = 0 ] || { touch "$path.db$suffix" && mv -fT "$path.db$suffix" "$path.db"; } || return 1
-  done <"$stage/manifest"
-  while read -r path; do rm -f "$path" "$path.db" || return 1; done <"$stage/delete"
+  local digest applied
+  # From here on nobody knows what they run, until a reload has succeeded.
+  for digest in "$stage"/digests/*; do
+    applied=$state/applied/${digest##*/}
+    [ ! -e "$applied" ] || : >"$applied" || return 1
+  done
+  perl -e '
+    my ($new, $old) = splice @ARGV, 0, 2;
+    my $rename = sub { rename $_[0], $_[1] or die "$_[1]: $!\n" };
+    while (<STDIN>) {
+      chomp;
+      my @was = stat $_;
+      my @is = stat "$_$new" or die "$_: $!\n";
+      my $time = $is[9];
+      $time = $was[9] + 1 if @was && $time <= $was[9];
+      if (/^(.*)[.]db$/) { my @source = stat $1; $time = $source[9] if $time < $source[9] }
+      utime $time, $time, "$_$new" or die "$_: $!\n";
+      !@was or link $_, "$_$old" or die "$_: $!\n";
+      $rename->("$_$new", $_);
+    }
+    for (@ARGV) { $rename->($_, "$_$old") if -e }
+  ' $new $old $(cat "$stage/gone" 2>/dev/null) <"$stage/placed"
 }
 
 restore() {
   {
-    while IFS=$tab read -r _ _ _ _ path; do
-      bring_back "$path"
-      bring_back "$path.db"
-    done <"$stage/manifest"
-    while read -r path; do bring_back "$path"; done <"$stage/delete"
-    sh -u "$stage/reload"
+    perl -e '
+      my ($new, $old) = splice @ARGV, 0, 2;
+      while (<STDIN>) {
+        chomp;
+        if (-e "$_$new") { unlink "$_$new", "$_$old" }
+        elsif (-e "$_$old") { rename "$_$old", $_ }
+        else { unlink $_ }
+      }
+      for (@ARGV) { rename "$_$old", $_ if -e "$_$old" }
+    ' $new $old $(cat "$stage/gone" 2>/dev/null) <"$stage/placed"
+    sh -u "$stage/reload" && cp -a "$saved/applied/." $state/applied/
   } >>"$log" 2>&1
-}
-
-# File by file: the directories that they stand in are not ours to change.
-bring_back() {
-  if [ -e "$saved$1" ]; then
-    cp -a "$saved$1" "$1$suffix" && mv -fT "$1$suffix" "$1"
-  else
-    rm -f "$1"
-  fi
 }
 
 reload() { sh -eu "$stage/reload"; }
@@ -109,18 +163,34 @@ reload() { sh -eu "$stage/reload"; }
 smoke() { sh -eu "$stage/smoke"; }
 
 commit() {
-  mkdir -p $state/applied || return 1
+  local digest
   for digest in "$stage"/digests/*; do
-    [ -e "$digest" ] || continue
-    cp "$digest" $state/applied/ || return 1
+    [ ! -e "$digest" ] || cp "$digest" $state/applied/ || return 1
   done
-  cp "$stage/generation" $state/generation.new && mv -f $state/generation.new $state/generation
+  rm -rf "${undo:?}/$generation" && mv "$saved" "$undo/$generation" || return 1
+  cp "$stage/generation" $state/generation.new && mv -f $state/generation.new $state/generation || return 1
+  cat "$stage/placed" "$stage/gone" 2>/dev/null | sed "s,\$,$old," | xargs -r -d '\n' rm -f
+  ls $undo | sort -rn | tail -n +$((kept + 1)) | sed "s,^,$undo/," | xargs -r -d '\n' rm -rf
+}
+
+differences() {
+  local public path was
+  while IFS=$'\t' read -r _ public path; do
+    [ "$public" = 1 ] || continue
+    was=$undo/$generation/files$path
+    [ -e "$was" ] || was=/dev/null
+    printf 'diff\t%s\n' "$path"
+    diff -u --label "$path (before)" --label "$path (after)" "$was" "$path" | head -c 16384
+    echo
+  done <"$stage/manifest"
 }
 
 : >"$log"
 exec 9>/run/mailfleet.lock
 flock -w 10 9 || fail Busy
-outdated || fail Fenced
+in_force
+[ "$generation" -gt "$at" ] || fail Fenced
+step gather ApplyFailed
 step prepare ApplyFailed
 step validate ValidationFailed
 step copy ApplyFailed
@@ -129,4 +199,5 @@ step reload SmokeTestFailed
 step smoke SmokeTestFailed
 step commit ApplyFailed
 printf 'done\n'
+differences
 finish 0
