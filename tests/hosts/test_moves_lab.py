@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,8 @@ class Background:
     def _run(self) -> None:
         number = 0
         while not self.stopped.wait(0.2):
-            self.step(number)
+            with contextlib.suppress(OSError, smtplib.SMTPException, httpx.HTTPError):
+                self.step(number)
             number += 1
 
 
@@ -179,11 +181,10 @@ def deliver(lab: dict[str, Any], accepted: set[str], run: str) -> Callable[[int]
         host = lab["hosts"][number % 2]["address"]
         subject = f"{run} {number}"
         text = f"From: walter@worldpost.org\r\nSubject: {subject}\r\n\r\nx\r\n"
-        with contextlib.suppress(OSError, smtplib.SMTPException):
-            with smtplib.SMTP(host, 25, timeout=20) as client:
-                client.ehlo("world.worldpost.org")
-                client.sendmail("walter@worldpost.org", [EMAIL], text)
-                accepted.add(subject)
+        with smtplib.SMTP(host, 25, timeout=20) as client:
+            client.ehlo("world.worldpost.org")
+            client.sendmail("walter@worldpost.org", [EMAIL], text)
+        accepted.add(subject)
 
     return step
 
@@ -211,7 +212,7 @@ class Reader:
             self.client.set_flags([uid], sorted(wanted))
             self.flags[uid] = wanted
             self.changes += 1
-        except (OSError, IMAPClientError, httpx.HTTPError):
+        except (OSError, IMAPClientError):
             self.client = None
 
 
@@ -256,7 +257,7 @@ def moving(operator: Operator) -> Any:
     ("old", "new", "killed_in"),
     [("mx1", "mx2", ["copying", "held"]), ("mx2", "mx1", ["overlapping"])],
 )
-def test_a_tenant_moves_with_all_of_its_mail(
+def test_a_tenant_moves_with_all_of_its_mail(  # noqa: PLR0917 - fixtures
     lab: dict[str, Any],
     operator: Operator,
     machines: dict[str, Machine],
@@ -279,7 +280,7 @@ def test_a_tenant_moves_with_all_of_its_mail(
     with Background(reader.step), Background(sender):
         operator.ok("mailfleet", "addresses", "move", ip, "--to-host", new, "--no-wait")
         for phase in killed_in:
-            wait_for(phase, lambda phase=phase: phase_reached(operator, machines[old], phase), 90)
+            wait_for(phase, partial(phase_reached, operator, machines[old], phase), 90)
             reconciler.kill_and_restart()
         wait_for("the end of the move", lambda: moving(operator)["phase"] == "done", 120)
         changes = reader.changes
@@ -296,10 +297,8 @@ def test_a_tenant_moves_with_all_of_its_mail(
     wait_for("all that was accepted", everything, 90)
     with imap(lab, target, secret) as client:
         after = contents(client)
-        assert {
-            name.decode() if isinstance(name, bytes) else name
-            for _, _, name in client.list_sub_folders()
-        } >= set(FOLDERS[1:])
+        subscribed = {name for _, _, name in client.list_sub_folders()}
+    assert subscribed >= set(FOLDERS[1:])
     assert_same(before, after, accepted, reader.flags)
     # Nobody serves it on the old host, and nothing is left there.
     with pytest.raises(IMAPClientError):
