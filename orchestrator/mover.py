@@ -192,6 +192,10 @@ class _Step:
         if not self._settled() or not self._forgotten():
             return
         rows = self._gather()
+        if any(row.state is not RelocationState.MOVED for row, _ in rows):
+            with self._changing() as (session, move):
+                relocations.enter(session, move, MovePhase.SWITCHING)
+            return
         if not self._nothing_late(rows):
             return
         for _, mailbox in rows:

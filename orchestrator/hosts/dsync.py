@@ -20,7 +20,7 @@ import paramiko
 
 from orchestrator.conditions import Reason
 from orchestrator.hosts.errors import HostError
-from orchestrator.hosts.ssh import Completed, Pool, SshTarget, connect
+from orchestrator.hosts.ssh import Completed, Pool, SshTarget, close, connect
 from orchestrator.hostspec import OsName, mail_home
 
 SCRIPT = files("orchestrator.hosts").joinpath("scripts/mailbox.sh").read_text()
@@ -121,7 +121,7 @@ class Courier:
         try:
             self._to = connect(self._target.ssh)
         except HostError:
-            self._from.close()
+            close(self._from)
             raise
         return self
 
@@ -131,8 +131,8 @@ class Courier:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._from.close()
-        self._to.close()
+        close(self._from)
+        close(self._to)
 
     def copy(self, email: str) -> None:
         """Make the new host's copy the same as the old host's mailbox.
