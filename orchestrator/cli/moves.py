@@ -30,7 +30,7 @@ def watch(look: Callable[[], tuple[T, str]], done: Callable[[T], bool]) -> T:
     while True:
         seen, line = look()
         if line != shown:
-            err.print(line, markup=False)
+            err.print(line, markup=False, soft_wrap=True)
             shown = line
         if done(seen):
             return seen
