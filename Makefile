@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The engine and the image builder of the lab, and independent mail clients for the tests.
 PACKAGES := $(shell command -v dockerd >/dev/null || echo docker.io) iptables mmdebstrap \
-	debian-archive-keyring iproute2 openssh-client swaks isync curl bind9-dnsutils ca-certificates
+	debian-archive-keyring iproute2 openssh-client swaks isync pebble curl bind9-dnsutils ca-certificates
 
 .PHONY: up down test lint bench clean packages
 

@@ -1,7 +1,5 @@
 """The API server: every dialect in one process."""
 
-import logging
-
 import uvicorn
 from litestar import Litestar, Response, get
 from litestar.handlers import HTTPRouteHandler
@@ -9,11 +7,11 @@ from litestar.status_codes import HTTP_503_SERVICE_UNAVAILABLE
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import adbtd, docs, operator
+from api import adbtd, docs, metrics, operator
 from api.adbtd.errors import EXCEPTION_HANDLERS
 from api.core import Core
 from api.dispatch import Dispatcher
-from orchestrator import db
+from orchestrator import db, logs
 from orchestrator.settings import Settings
 
 
@@ -33,6 +31,7 @@ def create_app(settings: Settings) -> Dispatcher:
     dialects = {
         adbtd.BASE_PATH: adbtd.create_app(core),
         operator.BASE_PATH: operator.create_app(core),
+        metrics.PATH: metrics.create_app(core),
     }
     return Dispatcher(dialects, shell)
 
@@ -53,7 +52,7 @@ def _health(core: Core) -> HTTPRouteHandler:
 
 def serve(settings: Settings) -> None:
     """Bring the database to this version and serve until interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure(settings.log_format, settings.log_level)
     db.upgrade(settings.database_url)
     uvicorn.run(
         create_app(settings),

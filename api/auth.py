@@ -4,13 +4,15 @@ import asyncio
 from typing import Any, NamedTuple
 
 from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Guard
 
 from api.core import Core
 from orchestrator.db import reading
 from orchestrator.errors import Unauthorized
 from orchestrator.models import ApiKey, Workspace
+from orchestrator.secrets import same_secret
 from orchestrator.services import keys
 
 
@@ -30,6 +32,21 @@ def bearer_token(header: str | None) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthorized("the Authorization header holds no bearer token")
     return token.strip()
+
+
+def operator_guard(core: Core) -> Guard:
+    """Let only requests with the operator's token through; without one, nobody.
+
+    :raises ConfigurationError: when the token's file can't be used.
+    """
+    expected = core.settings.operator_token()
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        given = bearer_token(connection.headers.get("authorization"))
+        if expected is None or not same_secret(given, expected):
+            raise Unauthorized("this is not the operator's token")
+
+    return guard
 
 
 class BearerAuthentication(AbstractAuthenticationMiddleware):

@@ -21,6 +21,7 @@ class Type(StrEnum):
     # hosts
     REACHABLE = "Reachable"
     CONVERGED = "Converged"
+    CERTIFICATE_VALID = "CertificateValid"
     # hosts and addresses
     PTR_CONFIRMED = "PtrConfirmed"
     # addresses
@@ -69,6 +70,14 @@ class Reason(StrEnum):
     TSIG_REJECTED = "TsigRejected"
     SERVER_UNREACHABLE = "DnsServerUnreachable"
     CLAIMED_ELSEWHERE = "ClaimedElsewhere"
+    # certificates
+    ISSUANCE_PENDING = "IssuancePending"
+    ISSUANCE_FAILED = "IssuanceFailed"
+    CA_UNREACHABLE = "CaUnreachable"
+    CHALLENGE_NOT_PUBLISHED = "ChallengeNotPublished"
+    FILE_UNUSABLE = "FileUnusable"
+    NAMES_MISSING = "NamesMissing"
+    EXPIRED = "Expired"
     # egress
     NOT_ARRIVED = "NotArrived"
     WRONG_SOURCE = "WrongSource"
@@ -113,6 +122,19 @@ REMEDIES: dict[Reason, str] = {
     Reason.TSIG_REJECTED: "Compare the key's name, algorithm and secret with the server's.",
     Reason.SERVER_UNREACHABLE: "Check the zone's server address and port 53 (TCP) from here.",
     Reason.CLAIMED_ELSEWHERE: "Another workspace has proven this domain.",
+    Reason.ISSUANCE_PENDING: "Wait: the reconciler is getting the certificate.",
+    Reason.ISSUANCE_FAILED: (
+        "Follow the CA's words; it is asked again by itself, or now by "
+        "`mailfleet certificates renew HOST`."
+    ),
+    Reason.CA_UNREACHABLE: "Check `acme_directory_url` and `acme_ca_file`, and the way there.",
+    Reason.CHALLENGE_NOT_PUBLISHED: (
+        "Add the zone of these names with `mailfleet zones add`, and see that its servers show "
+        "what is updated there."
+    ),
+    Reason.FILE_UNUSABLE: "Put a valid chain and its key into `certificate_directory`.",
+    Reason.NAMES_MISSING: "Get a certificate that is for all names of the host.",
+    Reason.EXPIRED: "See that a reconciler runs and that the host is not paused.",
     Reason.NOT_ARRIVED: "Look at the host's queue and at port 25 of the control plane.",
     Reason.WRONG_SOURCE: "Check that the address is on the host's interface and routed.",
     Reason.WRONG_EHLO: "Run `reconcile apply`: the host's transports differ from the plan.",

@@ -13,6 +13,7 @@ from orchestrator.mail.receiver import ProbeReceiver
 from orchestrator.mover import Mover
 from orchestrator.proofs import Proofs
 from orchestrator.reconciler import Reconciler
+from orchestrator.renewals import Renewals
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
 
@@ -38,6 +39,7 @@ class ControlPlane:
         self.proofs = Proofs(engine, settings, vault, self.resolver)
         self.egress = Egress(engine, settings, self.fleet)
         self.mover = Mover(engine, settings, self.fleet)
+        self.renewals = Renewals(engine, settings, vault, self.resolver)
         self._receiver: ProbeReceiver | None = None
 
     def receive_probes(self) -> bool:

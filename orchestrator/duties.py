@@ -10,22 +10,19 @@ from orchestrator import transit
 from orchestrator.control import ControlPlane
 from orchestrator.db import writing
 from orchestrator.models import Address, Domain, Host, Move, utcnow
-from orchestrator.results import Result
 from orchestrator.scheduler import Chore, Work
-from orchestrator.services import addresses, purge
+from orchestrator.services import addresses, issuances, purge, runs
 
 
-def works(control: ControlPlane, on_result: Callable[[Result], None]) -> list[Work]:
-    """What comes due subject by subject.
-
-    :param on_result: told of every pass over a host.
-    """
+def works(control: ControlPlane) -> list[Work]:
+    """What comes due subject by subject."""
     return [
-        Work("host", _hosts, lambda key: on_result(control.reconciler.reconcile(key))),
+        Work("host", _hosts, control.reconciler.reconcile),
         Work("names", _names, control.proofs.check_host_names),
         Work("domain", _domains, control.proofs.check_domain),
         Work("egress", _egress, control.egress.send),
         Work("move", _moves, control.mover.advance),
+        Work("certificate", _certificates(control), control.renewals.check),
     ]
 
 
@@ -37,9 +34,14 @@ def chores(control: ControlPlane) -> list[Chore]:
             addresses.end_cooldowns(session, utcnow(), control.settings.cooldown_seconds)
             purge.deleted(session)
 
+    def forget_runs() -> None:
+        with writing(control.engine) as session:
+            runs.prune(session, control.settings.runs_kept)
+
     return [
         Chore("expire probes", 5, control.egress.expire),
         Chore("tidy", 60, tidy),
+        Chore("forget runs", 600, forget_runs),
     ]
 
 
@@ -65,3 +67,7 @@ def _moves(session: Session, now: datetime) -> Iterable[UUID]:
 
 def _egress(session: Session, now: datetime) -> Iterable[UUID]:
     return session.exec(select(Address.id).where(Address.egress_due_at <= now))
+
+
+def _certificates(control: ControlPlane) -> Callable[[Session, datetime], Iterable[UUID]]:
+    return lambda session, now: issuances.due(session, now, control.renewals.free)

@@ -63,6 +63,11 @@ class Fleet:
         self.pool = Pool()
         self._workers = Workers(WORKERS)
 
+    @property
+    def pushing(self) -> int:
+        """How many pushes are under way."""
+        return self._workers.busy
+
     def warm_up(self) -> None:
         """Start what the first push would have to wait for."""
         self._workers.warm_up()

@@ -12,6 +12,7 @@ from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
 from orchestrator.conditions import Reason, Status, Type
+from orchestrator.settings import CertificateSource
 
 SQLModel.metadata.naming_convention = MetaData(
     naming_convention={
@@ -198,13 +199,38 @@ class Host(Row, table=True):
 
 
 class Certificate(Row, table=True):
-    """A host's TLS certificate; ``names`` are its DNS names and IPs."""
+    """A host's TLS certificate; ``names`` are its DNS names and IPs, the host's own first."""
 
     host_id: UUID = Field(foreign_key="host.id", index=True)
+    source: CertificateSource = Field(sa_type=_as_text(CertificateSource))
     names: list[str] = Field(sa_type=JSON)
     chain: str
     private_key: str
     not_after: datetime = Field(sa_type=UtcDateTime)
+    #: From then on a new one is asked for.
+    renew_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Issuance(Row, table=True):
+    """How a host's next certificate comes about; one for each host that has a first one."""
+
+    host_id: UUID = Field(foreign_key="host.id", unique=True)
+    #: Of whom and for which DNS names it was last asked; other wishes are asked at once.
+    source: CertificateSource = Field(sa_type=_as_text(CertificateSource))
+    names: list[str] = Field(sa_type=JSON)
+    #: When it is seen to next. Who sees to it moves this ahead first, so that nobody else does.
+    due_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime, index=True)
+    #: In a row, with what the last of them said.
+    failures: int = 0
+    reason: Reason | None = Field(default=None, sa_type=_as_text(Reason))
+    message: str = ""
+
+
+class AcmeAccount(Row, table=True):
+    """Our account at an ACME server: its key, encrypted. The server knows the rest by it."""
+
+    directory_url: str = Field(unique=True)
+    private_key: str
 
 
 class Address(Row, table=True):
@@ -380,7 +406,10 @@ class EgressProbe(Row, table=True):
 
 
 class Run(Row, table=True):
-    """One pass over one host that changed or failed something. Holds no secret."""
+    """One pass over one host that changed or failed something. Holds no secret.
+
+    Its id stands in every line that the pass logged.
+    """
 
     host_id: UUID = Field(foreign_key="host.id", index=True)
     generation: int
@@ -390,5 +419,5 @@ class Run(Row, table=True):
     reason: Reason | None = Field(default=None, sa_type=_as_text(Reason))
     message: str = ""
     plan: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)
-    #: Step name to seconds.
+    #: Step name to milliseconds.
     timings: dict[str, float] = Field(default_factory=dict, sa_type=JSON)

@@ -1,17 +1,25 @@
 """The state of everything, as an operator reads it: subjects with their conditions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlmodel import Session, col, select
+import sqlalchemy
+from sqlmodel import Session, col, func, select
 
 from orchestrator.conditions import REMEDIES, Reason, Status, Type
-from orchestrator.models import Address, AddressState, Condition, Domain, Host
+from orchestrator.models import Address, AddressState, Condition, Domain, Host, utcnow
 
 EXPECTED = {
-    "host": (Type.REACHABLE, Type.CONVERGED, Type.RECORDS_PUBLISHED, Type.PTR_CONFIRMED),
+    "host": (
+        Type.REACHABLE,
+        Type.CONVERGED,
+        Type.CERTIFICATE_VALID,
+        Type.RECORDS_PUBLISHED,
+        Type.PTR_CONFIRMED,
+    ),
     "address": (Type.PTR_CONFIRMED, Type.EGRESS_PROVEN),
     "domain": (
         Type.OWNERSHIP_PROVEN,
@@ -37,6 +45,11 @@ class Line:
     since: datetime | None
 
     @property
+    def key(self) -> tuple[str, str, Type]:
+        """What tells it from other lines."""
+        return self.kind, self.subject, self.type
+
+    @property
     def remedy(self) -> str:
         """What to do about it."""
         return REMEDIES[self.reason]
@@ -57,6 +70,60 @@ class Line:
             "message": self.message,
             "since": self.since.isoformat() if self.since else None,
         }
+
+
+@dataclass(frozen=True)
+class Transition:
+    """A condition that changed its status or its reason.
+
+    ``was`` is None when it is new. It is ``gone`` when its subject is no longer ours.
+    """
+
+    line: Line
+    was: Status | None
+    gone: bool = False
+
+    def __str__(self) -> str:
+        """One line for a log."""
+        line, moment = self.line, utcnow().strftime("%H:%M:%SZ")
+        now = "gone" if self.gone else f"{line.status} ({line.reason})"
+        before = "" if self.was is None else f"{self.was} -> "
+        message = f": {line.message}" if line.message and not self.gone else ""
+        return f"{moment} {line.kind} {line.subject} {line.type}: {before}{now}{message}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the condition with ``was`` and ``gone``."""
+        return {**self.line.as_dict(), "was": self.was, "gone": self.gone}
+
+
+def transitions(before: Sequence[Line], after: Sequence[Line]) -> list[Transition]:
+    """What changed between two answers of ``lines``."""
+    old = {line.key: line for line in before}
+    new = {line.key: line for line in after}
+    changed = [
+        Transition(line, old[key].status if key in old else None)
+        for key, line in new.items()
+        if key not in old or (old[key].status, old[key].reason) != (line.status, line.reason)
+    ]
+    gone = [Transition(line, line.status, gone=True) for key, line in old.items() if key not in new]
+    return changed + gone
+
+
+def stamp(session: Session) -> tuple[Any, ...]:
+    """Something that differs whenever ``lines`` may: it is cheaper to compare than they are."""
+    live = col(Domain.deleted_at).is_(None)
+    counts = (
+        select(func.count(col(Host.id))),
+        select(func.count(col(Address.id))).where(Address.state != AddressState.QUARANTINED),
+        select(func.count(col(Domain.id))).where(live),
+        select(func.count(col(Condition.id))),
+        select(func.max(Condition.observed_at)),
+    )
+    return tuple(
+        session.connection()
+        .execute(sqlalchemy.select(*(count.scalar_subquery() for count in counts)))
+        .one()
+    )
 
 
 def lines(session: Session) -> list[Line]:

@@ -34,6 +34,7 @@ def verify(control: ControlPlane, hosts: Sequence[UUID]) -> None:
         domains = session.exec(select(Domain.id).where(col(Domain.deleted_at).is_(None))).all()
         addresses = session.exec(select(Address.id)).all()
     _all(control.reconciler.observe, hosts)
+    _all(control.renewals.judge, hosts)
     _all(control.proofs.check_host_names, hosts)
     _all(control.proofs.check_domain, domains)
     _all(control.egress.send, addresses)

@@ -43,20 +43,24 @@ class Proofs:
         self._vault = vault
         self._resolver = resolver
 
-    def check_domain(self, domain_id: UUID) -> None:
-        """Publish (where the zone is managed) and verify one domain's records."""
+    def check_domain(self, domain_id: UUID) -> list[Observation]:
+        """Publish (where the zone is managed) and verify one domain's records.
+
+        :returns: what was seen of each.
+        """
         with reading(self._engine) as session:
             domain = session.get(Domain, domain_id)
             if domain is None or domain.deleted_at is not None:
-                return
+                return []
             records = domains.expected_records(session, self._settings, domain)
-            zone = self._zone_key(session, domain.name, domain.workspace_id)
+            zone = zones.key(session, self._vault, domain.name, domain.workspace_id)
         published = self._publish(zone, records)
         spf_ips = domains.spf_ips(records)
         seen = verify_records(self._resolver, records, spf_ips=spf_ips)
         with writing(self._engine) as session:
             conditions.set_(session, domain_id, Type.RECORDS_PUBLISHED, *published)
             self._keep(session, domain_id, seen)
+        return seen
 
     def _keep(self, session: Session, domain_id: UUID, seen: Sequence[Observation]) -> None:
         domain = session.get(Domain, domain_id)
@@ -97,19 +101,22 @@ class Proofs:
         if domain.workspace_id is not None:
             wake_workspace(session, domain.workspace_id)
 
-    def check_host_names(self, host_id: UUID) -> None:
-        """Publish and verify the names of a host and of its addresses, forwards and back."""
+    def check_host_names(self, host_id: UUID) -> list[Observation]:
+        """Publish and verify the names of a host and of its addresses, forwards and back.
+
+        :returns: what was seen of each.
+        """
         with reading(self._engine) as session:
             host = session.get(Host, host_id)
             if host is None:
-                return
+                return []
             rows = session.exec(select(Address).where(Address.host_id == host_id)).all()
             subjects = [(host.id, host.address, host.hostname)]
             subjects += [(row.id, row.ip, row.ptr_name) for row in rows]
             records = host_records(host.hostname, [host.address])
             for _, ip, name in subjects:
                 records += address_records(ip, name)
-            keys = {record: self._zone_key(session, record.name, None) for record in records}
+            keys = {r: zones.key(session, self._vault, r.name, None) for r in records}
         outcomes = [
             self._publish(key, [r for r in records if keys[r] == key])
             for key in dict.fromkeys(keys.values())
@@ -129,19 +136,7 @@ class Proofs:
                 )
             row = session.get_one(Host, host_id)
             row.dns_due_at = utcnow() + timedelta(seconds=self._settings.dns_interval)
-
-    def _zone_key(self, session: Session, name: str, workspace_id: UUID | None) -> ZoneKey | None:
-        zone = zones.covering(session, name, workspace_id)
-        if zone is None:
-            return None
-        return ZoneKey(
-            zone=zone.name,
-            server=zone.server,
-            port=zone.port,
-            tsig_name=zone.tsig_name,
-            tsig_algorithm=zone.tsig_algorithm,
-            tsig_secret=self._vault.decrypt(zone.tsig_secret),
-        )
+        return [observation for _, observation in seen]
 
     def _publish(
         self, key: ZoneKey | None, records: Sequence[ExpectedRecord]

@@ -8,7 +8,9 @@ from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy import Engine
+from uuid_utils.compat import uuid7
 
+from orchestrator import logs
 from orchestrator.conditions import Reason
 from orchestrator.db import reading, writing
 from orchestrator.errors import NotFound
@@ -16,6 +18,7 @@ from orchestrator.fleet import Fleet, HostState, Wanted, compare, render
 from orchestrator.hosts.errors import HostError
 from orchestrator.hosts.jobs import Outcome
 from orchestrator.hosts.probe import Observed
+from orchestrator.issuers.authority import Authority
 from orchestrator.leases import Leases
 from orchestrator.models import Host, Run, utcnow
 from orchestrator.plan import Plan
@@ -23,7 +26,6 @@ from orchestrator.results import Result, add_run, record, set_conditions
 from orchestrator.secrets import Vault
 from orchestrator.services import certificates, hosts
 from orchestrator.settings import Settings
-from orchestrator.tls import Authority
 
 #: Pushes in one pass: the second is for a host that was not as it was seen last.
 PUSHES = 2
@@ -74,11 +76,17 @@ class Reconciler:
                 return Result(host.name, reason=Reason.BUSY, message="another pass holds it")
             started = time.monotonic()
             host = self._load(host_id)
-            result = self._pass(host)
-            total = round((time.monotonic() - started) * 1000, 1)
-            result = replace(result, timings={**result.timings, "total": total})
-            with writing(self._engine) as session:
-                return record(session, host, result, utcnow(), self._settings.probe_interval)
+            run, waited = uuid7(), max(0.0, (utcnow() - host.due_at).total_seconds())
+            with logs.about(run=run, host=host.name):
+                result = self._pass(host, run)
+                total = round((time.monotonic() - started) * 1000, 1)
+                timings = {**result.timings, "total": total}
+                result = replace(result, timings=timings, run=run, waited=waited)
+                with writing(self._engine) as session:
+                    interval = self._settings.probe_interval
+                    result = record(session, host, result, utcnow(), interval)
+                result.log()
+            return result
 
     def observe(self, host_id: UUID) -> Result:
         """Look at a host and write down its conditions; changes nothing on it."""
@@ -113,10 +121,10 @@ class Reconciler:
             except HostError as error:
                 return Result(host.name, reason=error.reason, message=str(error))
             text = f"rolled back to generation {generation}"
-            self._keep(host, number, Plan(), outcome, text)
+            self._keep(uuid7(), host, number, Plan(), outcome, text)
             return Result(host.name, Plan(), outcome.reason, outcome.message or text)
 
-    def _pass(self, host: Host) -> Result:
+    def _pass(self, host: Host, run: UUID) -> Result:
         plan, timings = Plan(), {"look": 0.0}
         assumed = self._converged.pop(host.id, None)
         try:
@@ -125,10 +133,10 @@ class Reconciler:
             if state is None or not state.plan.only_files:
                 state = self._timed_look(host, wanted, timings)
             plan = state.plan
-            for _ in range(PUSHES):
+            for attempt in range(PUSHES):
                 if state.plan.empty:
                     break
-                timings |= self._push(host, state)
+                timings |= self._push(host, state, uuid7() if attempt else run)
                 state = self._timed_look(host, wanted, timings)
             if not state.plan.empty:
                 text = f"still different after the push: {state.plan.summary}"
@@ -158,19 +166,23 @@ class Reconciler:
             host.os = self._fleet.identify(host)
             with writing(self._engine) as session:
                 session.merge(host)
-        # Before the write, which waits for any change under way: what is older is in the spec.
+        # What is committed from here on asks for another pass.
         host.applied_at = utcnow()
-        with writing(self._engine) as session:
-            certificates.ensure(session, self._vault, self._authority, host)
+        source = self._settings.certificate_source
+        with reading(self._engine) as session:
+            settled = certificates.settled(session, source, host)
+        if not settled:
+            with writing(self._engine) as session:
+                certificates.ensure(session, self._vault, source, self._authority, host)
         with reading(self._engine) as session:
             spec = self._fleet.want(session, host)
         return render(spec)
 
-    def _push(self, host: Host, state: HostState) -> dict[str, float]:
+    def _push(self, host: Host, state: HostState, run: UUID) -> dict[str, float]:
         started = time.monotonic()
         number = self._next_generation(host, state.observed)
         outcome = self._fleet.push(host, state, number)
-        self._keep(host, number, state.plan, outcome)
+        self._keep(run, host, number, state.plan, outcome)
         if outcome.reason is not None:
             raise HostError(outcome.reason, outcome.message)
         taken = round((time.monotonic() - started) * 1000, 1)
@@ -183,11 +195,18 @@ class Reconciler:
             row.generation = max(row.generation, observed.generation) + 1
             return row.generation
 
-    def _keep(
-        self, host: Host, generation: int, plan: Plan, outcome: Outcome, message: str = ""
+    def _keep(  # noqa: PLR0917 - what a push is, as it goes into its row
+        self,
+        run_id: UUID,
+        host: Host,
+        generation: int,
+        plan: Plan,
+        outcome: Outcome,
+        message: str = "",
     ) -> None:
         with writing(self._engine) as session:
             run = Run(
+                id=run_id,
                 host_id=host.id,
                 generation=generation,
                 owner=self._leases.owner,

@@ -1,7 +1,9 @@
 """What came of a pass, and how it is written down."""
 
+import logging
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Literal, get_args
 from uuid import UUID
 
 from sqlmodel import Session
@@ -25,13 +27,21 @@ UNSEEN = {
 #: The longest that a host is left in peace because of its load, as a multiple of the interval.
 PATIENCE = 4.0
 
+OutcomeName = Literal["unchanged", "applied", "failed", "busy", "paused"]
+OUTCOMES: tuple[OutcomeName, ...] = get_args(OutcomeName)
+LEVELS: dict[OutcomeName, int] = {"applied": logging.INFO, "failed": logging.WARNING}
+
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Result:
     """What came of one pass. ``reason`` is None when the host is converged.
 
     ``requeue_after`` is in seconds; ``plan`` is what differed before the pass; ``timings`` are
-    milliseconds by step; ``observed`` is what was seen last.
+    milliseconds by step; ``observed`` is what was seen last. ``run`` is the pass's number in logs
+    and history, and ``waited`` how many seconds it began after it was due; both are None where
+    there was no pass.
     """
 
     host: str
@@ -41,6 +51,36 @@ class Result:
     requeue_after: float = 0.0
     timings: dict[str, float] = field(default_factory=dict)
     observed: Observed | None = None
+    run: UUID | None = None
+    waited: float | None = None
+
+    @property
+    def outcome(self) -> OutcomeName:
+        """What came of it, in one word."""
+        match self.reason:
+            case None:
+                return "unchanged" if self.plan.empty else "applied"
+            case Reason.BUSY:
+                return "busy"
+            case Reason.PAUSED:
+                return "paused"
+            case _:
+                return "failed"
+
+    def log(self) -> None:
+        """Tell of it; what changed nothing only where everything is wanted."""
+        seconds = self.timings.get("total", 0.0) / 1000
+        log.log(
+            LEVELS.get(self.outcome, logging.DEBUG),
+            "pass over %s: %s",
+            self.host,
+            ": ".join(filter(None, (self.outcome, self.reason, self.message))),
+            extra={
+                "outcome": self.outcome,
+                "changes": len(self.plan.changes),
+                "seconds": round(seconds, 3),
+            },
+        )
 
 
 def add_run(session: Session, run: Run, plan: Plan, outcome: Outcome) -> Run:
@@ -74,8 +114,28 @@ def record(session: Session, host: Host, result: Result, now: datetime, interval
     if (seen := result.observed) is not None:
         row.queue, row.load, row.free_kib = seen.queue, seen.load, seen.free_kib
         row.clock_skew = seen.clock_skew
+    _complete_run(session, row, result)
     set_conditions(session, host.id, result)
     return replace(result, requeue_after=wait)
+
+
+def _complete_run(session: Session, host: Host, result: Result) -> None:
+    if result.run is None:
+        return
+    run = session.get(Run, result.run)
+    if run is not None:
+        run.timings = result.timings
+    elif host.failures == 1:
+        # It failed before the push, as where nothing answers: told once, not at every attempt.
+        owner, outcome = host.lease_owner or "", Outcome(result.reason, result.message, {})
+        run = Run(
+            id=result.run,
+            host_id=host.id,
+            generation=host.generation,
+            owner=owner,
+            outcome="",
+        )
+        add_run(session, run, result.plan, outcome).timings = result.timings
 
 
 def _patience(observed: Observed | None) -> float:

@@ -1,6 +1,7 @@
 """The loop: what is due is handed to threads, so that a dead host never delays another."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ TICK = 0.25
 #: How long a subject rests after a defect of ours.
 DEFECT_SECONDS = 30.0
 THREADS = 16
+
+Observer = Callable[[str, object, float], None]
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,21 @@ class Chore:
 
 
 class Scheduler:
-    """Runs everything that is due, until it is closed."""
+    """Runs everything that is due, until it is closed.
 
-    def __init__(self, engine: Engine, works: Sequence[Work], chores: Sequence[Chore]) -> None:
+    :param observer: told of all that came due: its kind, what it gave back or the exception
+        that ended it, and how many seconds it took.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        works: Sequence[Work],
+        chores: Sequence[Chore],
+        observer: Observer,
+    ) -> None:
         self._engine = engine
+        self._observer = observer
         self._works = {work.kind: work for work in works}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pass")
         self._busy: set[tuple[str, UUID]] = set()
@@ -88,12 +102,20 @@ class Scheduler:
         self._threads.submit(self._run, kind, subject)
 
     def _run(self, kind: str, subject: UUID) -> None:
+        started = time.monotonic()
         try:
-            self._works[kind].do(subject)
-        except Exception:
-            # One subject's defect must not end the loop for the others, nor spin.
-            log.exception("a pass over %s %s failed", kind, subject)
-            self._closed.wait(DEFECT_SECONDS)
+            result = self._attempt(kind, subject)
+            self._observer(kind, result, time.monotonic() - started)
+            if isinstance(result, Exception):
+                self._closed.wait(DEFECT_SECONDS)
         finally:
             with self._lock:
                 self._busy.discard((kind, subject))
+
+    def _attempt(self, kind: str, subject: UUID) -> object:
+        try:
+            return self._works[kind].do(subject)
+        except Exception as error:
+            # One subject's defect must not end the loop for the others, nor spin.
+            log.exception("a pass over %s %s failed", kind, subject)
+            return error

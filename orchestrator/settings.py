@@ -2,8 +2,9 @@
 
 import os
 import tomllib
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,6 +13,14 @@ from orchestrator.errors import ConfigurationError
 PREFIX = "MAILFLEET_"
 #: Least characters of an operator token.
 OPERATOR_TOKEN_LENGTH = 24
+
+
+class CertificateSource(StrEnum):
+    """Who makes the hosts' certificates."""
+
+    AUTHORITY = "authority"
+    FILES = "files"
+    ACME = "acme"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,14 +37,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ssh_key_file: Path = Path("id_ed25519")
     #: Where enrolled host keys are written for SSH clients (kept from the database).
     known_hosts_file: Path = Path("known_hosts")
-    #: The operator's certificate authority, which signs the hosts' certificates.
+    #: The operator's certificate authority. It signs the hosts' certificates, or with another
+    #: source those that they serve with until the first one from there has come.
     ca_file: Path = Path("ca.pem")
     ca_key_file: Path = Path("ca.key")
+    #: Where certificates come from: ``authority``, ``files`` or ``acme``.
+    certificate_source: CertificateSource = CertificateSource.AUTHORITY
+    #: For ``files``: holds ``<hostname>.pem`` (with its chain) and ``<hostname>.key``.
+    certificate_directory: Path = Path("certificates")
+    #: For ``acme``: the server's directory (RFC 8555), whose terms are agreed to by naming it.
+    acme_directory_url: str = ""
+    #: Where the CA writes to when something is wrong; may be empty.
+    acme_email: str = ""
+    #: What the ACME server itself is trusted by; without it, this machine's authorities.
+    acme_ca_file: Path | None = None
+    #: How long the first try after a failed order waits; the wait doubles up to a day.
+    acme_retry: float = 300.0
     #: Address and port that the API listens on.
     api_host: str = "127.0.0.1"
     api_port: int = 8025
     #: File with the operator's token for ``/operator/v1``; without one it answers nobody.
     operator_token_file: Path | None = None
+    #: Where a reconciler answers Prometheus, ``host:port``; it asks for no token, so keep it to
+    #: loopback or a network of your own. Empty means that it doesn't.
+    metrics_listen: str = "127.0.0.1:8026"
+    #: Lines for people, or JSON objects; and the least level that is logged.
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: Runs that are kept of each host.
+    runs_kept: int = 200
     #: Recursive resolvers; empty means those of /etc/resolv.conf.
     resolvers: tuple[str, ...] = ()
     dns_timeout: float = 3.0
@@ -87,6 +117,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 f"{self.operator_token_file} holds less than {OPERATOR_TOKEN_LENGTH} characters"
             )
         return token
+
+    def metrics_address(self) -> tuple[str, int] | None:
+        """Host and port of ``metrics_listen``; None where there is none.
+
+        :raises ConfigurationError: when it is neither empty nor ``host:port``.
+        """
+        if not self.metrics_listen:
+            return None
+        host, _, port = self.metrics_listen.rpartition(":")
+        if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
+            raise ConfigurationError(f"metrics_listen is not host:port: {self.metrics_listen}")
+        return host.strip("[]"), int(port)
 
 
 def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Settings:

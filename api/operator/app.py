@@ -1,20 +1,16 @@
 """The operator's view as an application of its own, behind the operator's token."""
 
-from typing import Any
-
 import msgspec
 from litestar import Litestar, get
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.handlers import HTTPRouteHandler
 
 from api.adbtd.errors import EXCEPTION_HANDLERS
-from api.auth import bearer_token
+from api.auth import operator_guard
 from api.core import Core
+from api.operator import runs
 from orchestrator import overview
 from orchestrator.conditions import Status
 from orchestrator.db import reading
-from orchestrator.errors import Unauthorized
-from orchestrator.secrets import same_secret
 
 BASE_PATH = "/operator/v1"
 
@@ -50,17 +46,10 @@ def create_app(core: Core) -> Litestar:
 
     :raises ConfigurationError: when the token's file can't be used.
     """
-    expected = core.settings.operator_token()
-
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        given = bearer_token(connection.headers.get("authorization"))
-        if expected is None or not same_secret(given, expected):
-            raise Unauthorized("this is not the operator's token")
-
     return Litestar(
-        [_status(core)],
+        [_status(core), *runs.handlers(core)],
         path=BASE_PATH,
-        guards=[guard],
+        guards=[operator_guard(core)],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,
         logging_config=None,

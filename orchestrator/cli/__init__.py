@@ -1,8 +1,19 @@
 """The commands ``mailfleet`` and ``reconcile``."""
 
-from orchestrator.cli import addresses, hosts, serve, tenants, zones
+from orchestrator.cli import (
+    addresses,
+    certificates,
+    history,
+    hosts,
+    serve,
+    status,
+    tenants,
+    zones,
+)
 from orchestrator.cli.app import entry
 from orchestrator.cli.reconcile import reconcile_commands
+from orchestrator.cli.rollback import rollback
+from orchestrator.cli.run import run
 from orchestrator.lab.cli import lab
 
 
@@ -26,6 +37,7 @@ def reconcile() -> None:
 for command in (
     hosts.hosts,
     addresses.addresses,
+    certificates.certificates,
     zones.zones,
     tenants.workspaces,
     tenants.keys,
@@ -37,5 +49,13 @@ for command in (
     reconcile,
 ):
     mailfleet.add_command(command)
-for command in reconcile_commands:
+reconciling = (
+    *reconcile_commands,
+    status.status,
+    history.history,
+    history.show_run,
+    rollback,
+    run,
+)
+for command in reconciling:
     reconcile.add_command(command)

@@ -1,9 +1,6 @@
-"""``reconcile``: plan, apply, status, verify, run."""
+"""``reconcile``: plan, apply, verify."""
 
 import json
-import logging
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,31 +10,20 @@ from uuid import UUID
 import rich_click as click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
-from rich.table import Table
 from sqlmodel import select
 
-from orchestrator import duties, overview, passes
+from orchestrator import passes
 from orchestrator.cli.app import CONVERGED, FAILED, PENDING, App, console, json_option, pass_app
-from orchestrator.conditions import REMEDIES, Status
+from orchestrator.cli.changes import print_changes
+from orchestrator.cli.status import print_status
+from orchestrator.conditions import REMEDIES
 from orchestrator.control import ControlPlane
 from orchestrator.db import reading
 from orchestrator.models import Host
-from orchestrator.plan import Action
 from orchestrator.results import Result
-from orchestrator.scheduler import Scheduler
 from orchestrator.services import hosts as host_service
 
 host_option = click.option("--host", "names", multiple=True, help="Only this host (repeatable).")
-
-MARKS = {
-    Action.CREATE: ("+", "green"),
-    Action.INSTALL: ("+", "green"),
-    Action.UPDATE: ("~", "yellow"),
-    Action.DELETE: ("-", "red"),
-    Action.RELOAD: ("*", "cyan"),
-    Action.START: ("*", "cyan"),
-}
-COLOURS = {Status.TRUE: "green", Status.FALSE: "red", Status.UNKNOWN: "yellow"}
 
 
 @contextmanager
@@ -80,12 +66,7 @@ def _print_plan(result: Result, *, diffs: bool) -> None:
         out.print(f"[bold]{result.host}[/bold]: nothing to do")
         return
     out.print(f"[bold]{result.host}[/bold]: {len(result.plan.changes)} changes")
-    for change in result.plan.changes:
-        mark, colour = MARKS[change.action]
-        why = f"  ({change.why})" if change.why else ""
-        out.print(f"  [{colour}]{mark} {change.action} {change.subject}[/{colour}]{why}")
-        if diffs and change.diff:
-            out.print("\n".join(f"      {line}" for line in change.diff.splitlines()), markup=False)
+    print_changes(out, result.plan.changes, diffs=diffs)
 
 
 def _as_dict(result: Result) -> dict[str, object]:
@@ -159,53 +140,6 @@ def _print_outcome(result: Result) -> None:
 
 
 @click.command()
-@click.option("--all", "everything", is_flag=True, help="Also what holds.")
-@json_option
-@pass_app
-def status(app: App, everything: bool, as_json: bool) -> int:
-    """Show hosts, addresses and domains with their conditions, from the last observation.
-
-    Example: `reconcile status --all`
-    """
-    return _print_status(app, everything=everything, as_json=as_json)
-
-
-def _print_status(app: App, *, everything: bool, as_json: bool) -> int:
-    with reading(app.engine) as session:
-        lines = overview.lines(session)
-    if as_json:
-        click.echo(json.dumps([line.as_dict() for line in lines], indent=2))
-    else:
-        _print_lines(lines, everything=everything)
-    faults = [line for line in lines if line.status is not Status.TRUE and not line.informative]
-    if any(line.status is Status.FALSE for line in faults):
-        return FAILED
-    return PENDING if faults else CONVERGED
-
-
-def _print_lines(lines: list[overview.Line], *, everything: bool) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("", "subject", "condition", "status", "reason", "seen", "what to do"):
-        table.add_column(name, overflow="fold")
-    for line in lines:
-        if everything or line.status is not Status.TRUE:
-            colour = COLOURS[line.status]
-            table.add_row(
-                line.kind,
-                line.subject,
-                line.type,
-                f"[{colour}]{line.status}[/{colour}]",
-                line.reason,
-                line.message,
-                "" if line.status is Status.TRUE else line.remedy,
-            )
-    holding = sum(line.status is Status.TRUE for line in lines)
-    if table.row_count:
-        console().print(table)
-    click.echo(f"{holding} of {len(lines)} conditions hold")
-
-
-@click.command()
 @json_option
 @pass_app
 def verify(app: App, as_json: bool) -> int:
@@ -216,40 +150,7 @@ def verify(app: App, as_json: bool) -> int:
     with _control(app) as control:
         control.receive_probes()
         passes.verify(control, _hosts(app, ()))
-    return _print_status(app, everything=True, as_json=as_json)
+    return print_status(app, everything=True, as_json=as_json)
 
 
-@click.command()
-@pass_app
-def run(app: App) -> None:
-    """Keep everything converged until interrupted.
-
-    Example: `reconcile run`
-    """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    # These log every wake-up and every connection.
-    for noisy in ("alembic", "apscheduler", "paramiko", "mail.log"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    log = logging.getLogger("mailfleet")
-
-    def report(result: Result) -> None:
-        if result.reason is None and result.plan.empty:
-            return
-        outcome = result.reason or "converged"
-        changes = len(result.plan.changes)
-        log.info("%s: %s, %d changes. %s", result.host, outcome, changes, result.message)
-
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    with _control(app) as control:
-        control.receive_probes()
-        works = duties.works(control, report)
-        scheduler = Scheduler(app.engine, works, duties.chores(control))
-        scheduler.start()
-        log.info("reconciling")
-        stopped.wait()
-        scheduler.close()
-
-
-reconcile_commands = (plan, apply, status, verify, run)
+reconcile_commands = (plan, apply, verify)

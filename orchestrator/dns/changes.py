@@ -30,6 +30,7 @@ def goal(
     - SPF: our addresses are merged into the one ``v=spf1`` string.
     - DMARC: added only where there is none; a tenant's own policy is kept.
     - DKIM: replaces what stands at the selector, for two keys there would both be void.
+    - CHALLENGE: replaces what an order that was cut off has left.
     - OWNERSHIP: added; other tokens are other workspaces' affair.
 
     Every other TXT string stays. ``unwanted`` values disappear if nothing wanted equals them.

@@ -31,6 +31,7 @@ class Purpose(StrEnum):
     DKIM = "dkim"
     DMARC = "dmarc"
     OWNERSHIP = "ownership"
+    CHALLENGE = "challenge"
 
 
 @dataclass(frozen=True)

@@ -144,9 +144,14 @@ def close(client: paramiko.SSHClient) -> None:
 
 
 class Pool:
-    """Warm connections, one a host; a broken or worn one is replaced by itself."""
+    """Warm connections, one a host; a broken or worn one is replaced by itself.
+
+    ``logins`` and ``round_trips`` count the connections opened and the commands run so far.
+    """
 
     def __init__(self) -> None:
+        self.logins = 0
+        self.round_trips = 0
         self._lock = threading.Lock()
         self._idle: dict[SshTarget, list[tuple[paramiko.SSHClient, int]]] = {}
 
@@ -187,11 +192,15 @@ class Pool:
         with self._lock:
             idle = self._idle.get(target, [])
             client, used = idle.pop() if idle else (None, 0)
+            self.round_trips += 1
+            self.logins += client is None
         if client is not None:
             # A host that was restarted since leaves a connection that only looks alive.
             with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
                 return client, used + 1, _channel(client, target.connect_timeout)
             close(client)
+            with self._lock:
+                self.logins += 1
         client = connect(target)
         return client, 1, _channel(client, target.connect_timeout)
 

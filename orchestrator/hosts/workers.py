@@ -4,6 +4,8 @@ import contextlib
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import msgspec
@@ -27,13 +29,14 @@ class Workers:
     """Up to ``most`` processes, started when needed and kept warm.
 
     A slow push occupies its own process only. A worker that dies or exceeds its time is
-    replaced; the host's next probe tells how far it came.
+    replaced; the host's next probe tells how far it came. ``busy`` is how many push now.
     """
 
     def __init__(self, most: int) -> None:
         self._slots = threading.Semaphore(most)
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
+        self.busy = 0
 
     def warm_up(self) -> None:
         """Start the processes that stay, so that the first change need not wait for one."""
@@ -43,7 +46,7 @@ class Workers:
 
     def run(self, job: Job) -> Outcome:
         """Push one job and wait for its outcome, at most twice the job's time limit."""
-        with self._slots:
+        with self._slot():
             worker = self._take(job.name)
             answer = ""
             try:
@@ -63,6 +66,17 @@ class Workers:
             idle, self._idle = self._idle, []
         for worker in idle:
             _stop(worker.process)
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        with self._slots:
+            with self._lock:
+                self.busy += 1
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self.busy -= 1
 
     def _take(self, host: str) -> _Worker:
         with self._lock:

@@ -7,8 +7,13 @@ from orchestrator.mail.types import MailboxAccess
 
 
 def tls_context(access: MailboxAccess) -> ssl.SSLContext:
-    """A context that trusts ``access.ca_file`` alone. Raises ``OSError`` if it can't be read."""
+    """A context that trusts ``access.ca_file``, and the public authorities where ``access`` does.
+
+    Raises ``OSError`` if the file can't be read.
+    """
     context = ssl.create_default_context(cafile=str(access.ca_file))
+    if access.public_authorities:
+        context.load_default_certs()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

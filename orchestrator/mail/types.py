@@ -9,6 +9,7 @@ from pathlib import Path
 class MailboxAccess:
     """How to reach a mailbox on its host. ``ca_file`` verifies the host's certificate.
 
+    With ``public_authorities`` those that this machine trusts are believed as well.
     ``host`` is the name to verify, ``address`` the IP to connect to.
     """
 
@@ -17,6 +18,7 @@ class MailboxAccess:
     host: str
     address: str
     ca_file: Path
+    public_authorities: bool = False
     submission_port: int = 587
     imap_port: int = 993
     timeout: float = 20.0

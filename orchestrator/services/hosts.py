@@ -18,6 +18,7 @@ from orchestrator.models import (
     Domain,
     EgressProbe,
     Host,
+    Issuance,
     Mailbox,
     Move,
     Relocation,
@@ -181,6 +182,7 @@ def remove(session: Session, host: Host) -> None:
     session.exec(delete(Condition).where(col(Condition.subject_id).in_(subjects)))
     session.exec(delete(EgressProbe).where(col(EgressProbe.address_id).in_(ids)))
     session.exec(delete(Run).where(col(Run.host_id) == host.id))
+    session.exec(delete(Issuance).where(col(Issuance.host_id) == host.id))
     session.exec(delete(Certificate).where(col(Certificate.host_id) == host.id))
     session.exec(delete(DkimKey).where(col(DkimKey.domain_id).in_(domains)))
     session.exec(delete(Domain).where(col(Domain.id).in_(domains)))

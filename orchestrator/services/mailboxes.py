@@ -26,7 +26,7 @@ from orchestrator.secrets import Vault, hash_password, new_password
 from orchestrator.services import validation
 from orchestrator.services.rows import unique
 from orchestrator.services.wake import wake, wake_workspace
-from orchestrator.settings import Settings
+from orchestrator.settings import CertificateSource, Settings
 
 #: How many mailboxes one request may create.
 MAX_CREATE = 100
@@ -201,4 +201,5 @@ def access(vault: Vault, settings: Settings, placed: Placed) -> MailboxAccess:
         host=placed.host.hostname,
         address=placed.address.ip,
         ca_file=settings.ca_file,
+        public_authorities=settings.certificate_source is not CertificateSource.AUTHORITY,
     )

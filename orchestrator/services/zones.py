@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
+from orchestrator.dns.publishing import ZoneKey
 from orchestrator.errors import Invalid, NotFound
 from orchestrator.models import Workspace, Zone
 from orchestrator.secrets import Vault
@@ -79,3 +80,18 @@ def covering(session: Session, name: str, workspace_id: UUID | None) -> Zone | N
     mine = owner.is_(None) if workspace_id is None else owner == workspace_id
     rows = session.exec(select(Zone).where(mine, col(Zone.name).in_(suffixes)))
     return max(rows, key=lambda zone: len(zone.name), default=None)
+
+
+def key(session: Session, vault: Vault, name: str, workspace_id: UUID | None) -> ZoneKey | None:
+    """What updates the closest zone of ours around ``name``, as ``covering`` finds it."""
+    zone = covering(session, name, workspace_id)
+    if zone is None:
+        return None
+    return ZoneKey(
+        zone=zone.name,
+        server=zone.server,
+        port=zone.port,
+        tsig_name=zone.tsig_name,
+        tsig_algorithm=zone.tsig_algorithm,
+        tsig_secret=vault.decrypt(zone.tsig_secret),
+    )

@@ -64,6 +64,7 @@ def test_an_unreachable_host(other: Operator, machine: Machine) -> None:
     assert refused(other) == {
         "Reachable": "Unreachable",
         "Converged": "Unreachable",
+        "CertificateValid": "NotYetChecked",
         "RecordsPublished": "NotYetChecked",
         "PtrConfirmed": "NotYetChecked",
     }

@@ -1,6 +1,5 @@
 """The operator's view: only with the token, only reading, with what to do about each fault."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,17 +18,6 @@ TOKEN = "operator-token-of-32-characters!"
 PATH = "/operator/v1/status"
 
 Client = TestClient[Dispatcher]
-
-
-@pytest.fixture
-def operator(store: Store, tmp_path: Path) -> Iterator[Client]:
-    (tmp_path / "operator.token").write_text(TOKEN + "\n")
-    settings = msgspec.structs.replace(
-        store.settings, operator_token_file=tmp_path / "operator.token"
-    )
-    with TestClient(create_app(settings)) as client:
-        client.headers["Authorization"] = f"Bearer {TOKEN}"
-        yield client
 
 
 def test_every_condition_comes_with_its_remedy(store: Store, operator: Client) -> None:

@@ -1,9 +1,7 @@
 """Certificates of the hosts, signed by the operator's own certificate authority."""
 
-import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -13,18 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from orchestrator.errors import ConfigurationError
+from orchestrator.issuers.issued import Issued, general_name, key_text
 
-#: Days; renewed when a third of it is left.
-LIFETIME_DAYS = 90
-
-
-@dataclass(frozen=True)
-class Issued:
-    """A new certificate with its chain, and its key, both PEM."""
-
-    chain: str
-    private_key: str = field(repr=False)
-    not_after: datetime
+LIFETIME = timedelta(days=90)
+#: Hosts' clocks are not all exact: a fresh certificate must be valid there too.
+ALLOWANCE = timedelta(hours=1)
 
 
 class Authority:
@@ -47,22 +38,22 @@ class Authority:
             raise ConfigurationError(f"{key_file} does not hold an EC private key")
         self._key = key
 
-    def issue(self, names: Sequence[str], now: datetime) -> Issued:
+    def issue(self, names: Sequence[str]) -> Issued:
         """Sign a server certificate for DNS names and IPs; the first is its common name."""
         key = ec.generate_private_key(ec.SECP256R1())
-        not_after = now + timedelta(days=LIFETIME_DAYS)
+        now = datetime.now(UTC)
+        not_before, not_after = now - ALLOWANCE, now + LIFETIME
         certificate = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])]))
             .issuer_name(self._certificate.subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            # Hosts' clocks are not all exact: a fresh certificate must be valid there too.
-            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_before(not_before)
             .not_valid_after(not_after)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(
-                x509.SubjectAlternativeName([_general_name(name) for name in names]),
+                x509.SubjectAlternativeName([general_name(name) for name in names]),
                 critical=False,
             )
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -75,22 +66,7 @@ class Authority:
         chain = (certificate, self._certificate)
         return Issued(
             "".join(c.public_bytes(serialization.Encoding.PEM).decode() for c in chain),
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ).decode(),
+            key_text(key),
+            not_before,
             not_after,
         )
-
-
-def needs_renewal(not_after: datetime, now: datetime) -> bool:
-    """Whether less than a third of the lifetime is left."""
-    return not_after - now < timedelta(days=LIFETIME_DAYS) / 3
-
-
-def _general_name(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
