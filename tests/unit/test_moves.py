@@ -36,6 +36,7 @@ from orchestrator.services import (
     moves,
     relocations,
 )
+from orchestrator.settings import CertificateSource
 
 ANNE, BEN = "anne@acme.com", "ben@acme.com"
 
@@ -84,10 +85,15 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     with db.writing(store.engine) as session:
         for host in (mx1, mx2):
             session.get_one(Host, host.id).os = "debian12"
-            key = store.vault.encrypt("key")
             session.add(
                 Certificate(
-                    host_id=host.id, names=[], chain="", private_key=key, not_after=utcnow()
+                    host_id=host.id,
+                    source=CertificateSource.AUTHORITY,
+                    names=[],
+                    chain="",
+                    private_key=store.vault.encrypt("key"),
+                    not_after=utcnow(),
+                    renew_at=utcnow(),
                 )
             )
     yield Fleet(store, mx1, mx2, old, free, acme, domain)
