@@ -14,6 +14,7 @@ from orchestrator.mover import Mover
 from orchestrator.proofs import Proofs
 from orchestrator.reconciler import Reconciler
 from orchestrator.renewals import Renewals
+from orchestrator.rollouts import Rollouts
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class ControlPlane:
-    """A context manager; inside it, the parts that reach out to hosts and DNS are at work.
+    """A context manager; inside it, its parts (``reconciler``, ``proofs`` …) are at work.
 
     :raises ConfigurationError: when the certificate authority can't be used.
     """
@@ -40,6 +41,7 @@ class ControlPlane:
         self.egress = Egress(engine, settings, self.fleet)
         self.mover = Mover(engine, settings, self.fleet)
         self.renewals = Renewals(engine, settings, vault, self.resolver)
+        self.rollouts = Rollouts(engine, settings)
         self._receiver: ProbeReceiver | None = None
 
     def receive_probes(self) -> bool:
