@@ -21,7 +21,7 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.services import mailboxes, validation
-from orchestrator.services.rows import unique
+from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake, wake_dns, wake_workspace
 
 #: How many addresses one order may ask for.
@@ -74,6 +74,7 @@ def assign(
     :param not_host: the id of a host whose addresses won't do.
     :raises Unavailable: when the pool has fewer; the caller's transaction must then be undone.
     """
+    lock(session, Workspace, [workspace.id])
     taken: list[Address] = []
     load = _assigned_per_host(session)
     candidates = [a for a in _free(session, version, host) if a.host_id != not_host]
@@ -85,8 +86,8 @@ def assign(
             load[candidate.host_id] += 1
     if len(taken) < count:
         raise Unavailable("no free dedicated IPs are available")
-    wake_workspace(session, workspace.id)
     wake_dns(session, workspace.id)
+    wake_workspace(session, workspace.id)
     return taken
 
 
@@ -124,10 +125,12 @@ def _free(session: Session, version: int, host: Host | None) -> list[Address]:
 
 
 def _take(session: Session, address: Address, workspace: Workspace) -> bool:
-    # Conditional: of two requests that saw the same free address, one changes the row.
+    # Of two requests that saw the same free address one changes the row; the other goes on to
+    # the next without waiting, for each may hold what the other tries.
+    free = select(Address.id).where(Address.id == address.id, Address.state == AddressState.FREE)
     taken = (
         update(Address)
-        .where(col(Address.id) == address.id, col(Address.state) == AddressState.FREE)
+        .where(col(Address.id).in_(free.with_for_update(skip_locked=True)))
         .values(
             state=AddressState.ASSIGNED,
             workspace_id=workspace.id,
@@ -181,6 +184,7 @@ def release(session: Session, workspace: Workspace, address_id: UUID) -> Address
     :raises Conflict: when there is none, and mailboxes would be left without an address, or
         when it takes part in a move.
     """
+    lock(session, Workspace, [workspace.id])
     address = get(session, workspace, address_id)
     if transit.of_address(session, address.id) is not None:
         raise Conflict(f"{address.ip} is moving to another host: it can't be released now")
@@ -198,8 +202,8 @@ def release(session: Session, workspace: Workspace, address_id: UUID) -> Address
 def rest(session: Session, address: Address) -> Address:
     """Take an address that no mailbox has from its workspace: it cools down."""
     assert address.workspace_id is not None
-    wake_workspace(session, address.workspace_id)
     wake_dns(session, address.workspace_id)
+    wake_workspace(session, address.workspace_id)
     address.state = AddressState.COOLDOWN
     address.workspace_id = None
     address.released_at = utcnow()

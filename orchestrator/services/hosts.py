@@ -6,7 +6,7 @@ import re
 
 from sqlmodel import Session, col, delete, select
 
-from orchestrator import dkim
+from orchestrator import dkim, wakeup
 from orchestrator.conditions import Reason, Status, Type
 from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.models import (
@@ -80,6 +80,7 @@ def add(
         )
     )
     session.flush()
+    wakeup.request(session)
     return host
 
 

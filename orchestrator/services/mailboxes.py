@@ -24,7 +24,7 @@ from orchestrator.models import (
 )
 from orchestrator.secrets import Vault, hash_password, new_password
 from orchestrator.services import validation
-from orchestrator.services.rows import unique
+from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake, wake_workspace
 from orchestrator.settings import CertificateSource, Settings
 
@@ -60,6 +60,7 @@ def create(
         raise Invalid("emails holds the same address twice", field="emails")
     # Before the first query: on SQLite that starts the transaction, and hashing takes time.
     credentials = [_credentials(vault) for _ in wanted]
+    lock(session, Workspace, [workspace.id])
     domains = _domains_of(session, workspace, wanted)
     _require_new(session, workspace, wanted)
     load = _load(session, workspace)
@@ -169,6 +170,7 @@ def get(session: Session, workspace: Workspace, mailbox_id: UUID) -> Placed:
 
 def delete(session: Session, workspace: Workspace, mailbox_id: UUID) -> Mailbox:
     """Delete a mailbox; hosts forget it with their next pass."""
+    lock(session, Workspace, [workspace.id])
     mailbox = get(session, workspace, mailbox_id).mailbox
     mailbox.deleted_at = utcnow()
     session.add(mailbox)

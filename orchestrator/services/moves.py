@@ -105,8 +105,8 @@ def start(
     )
     session.add(move)
     session.flush()
-    wake_workspace(session, workspace.id)
     wake_dns(session, workspace.id)
+    wake_workspace(session, workspace.id)
     return move
 
 

@@ -76,8 +76,8 @@ def settle(session: Session, move: Move) -> None:
     if move.settling_since is None:
         move.settling_since = utcnow()
         session.add(move)
-        wake_workspace(session, move.workspace_id)
         wake_dns(session, move.workspace_id)
+        wake_workspace(session, move.workspace_id)
 
 
 def hosts(session: Session, move: Move) -> tuple[Host, Host]:
