@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
 from orchestrator import transit
@@ -126,32 +127,37 @@ def _dkim_keys(session: Session, vault: Vault, domains: list[Domain]) -> tuple[D
 def _mailboxes(
     session: Session, host: Host, domains: list[Domain]
 ) -> tuple[tuple[MailboxSpec, ...], tuple[RemoteMailboxSpec, ...]]:
+    # Columns, not entities: of 10,000 mailboxes, making those takes four times as long.
     rows = (
-        select(Mailbox, Address, Host)
+        columns(
+            col(Mailbox.id),
+            col(Mailbox.email),
+            col(Mailbox.password_hash),
+            col(Mailbox.quota_mib),
+            col(Address.ip),
+            col(Host.hostname),
+        )
         .join(Address, col(Address.id) == col(Mailbox.address_id))
         .join(Host, col(Host.id) == col(Address.host_id))
         .where(
             col(Mailbox.domain_id).in_([domain.id for domain in domains]),
             col(Mailbox.deleted_at).is_(None),
         )
-        .order_by(Mailbox.email)
+        .order_by(col(Mailbox.email))
     )
     local: list[MailboxSpec] = []
     remote: list[RemoteMailboxSpec] = []
     passages = transit.passages(session)
-    for mailbox, address, home in session.exec(rows):
-        passage = passages.get(mailbox.id)
+    found = session.connection().execute(rows)
+    for mailbox_id, email, password_hash, quota_mib, ip, hostname in found:
+        passage = passages.get(mailbox_id)
         held = passage is not None and passage.state is RelocationState.HELD
-        ip = passage.ip_on(host.id) if passage else None
-        if home.id == host.id or (held and ip):
-            local.append(_mailbox(mailbox, ip or address.ip, held=held))
+        here = passage.ip_on(host.id) if passage else None
+        if hostname == host.hostname or (held and here):
+            local.append(MailboxSpec(email, password_hash, here or ip, quota_mib, held))
         else:
-            remote.append(RemoteMailboxSpec(mailbox.email, home.hostname, former_ip=ip))
+            remote.append(RemoteMailboxSpec(email, hostname, former_ip=here))
     return tuple(local), tuple(remote)
-
-
-def _mailbox(mailbox: Mailbox, ip: str, *, held: bool) -> MailboxSpec:
-    return MailboxSpec(mailbox.email, mailbox.password_hash, ip, mailbox.quota_mib, held)
 
 
 def _tls(session: Session, vault: Vault, host: Host) -> TlsSpec:
