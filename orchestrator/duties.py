@@ -11,14 +11,14 @@ from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from orchestrator import dkim
+from orchestrator import dkim, transit
 from orchestrator import leases as leasing
 from orchestrator.backoff import LONGEST_SECONDS
 from orchestrator.conditions import Status, Type
 from orchestrator.control import ControlPlane
 from orchestrator.db import reading, writing
 from orchestrator.errors import Conflict
-from orchestrator.models import Address, Condition, Domain, Host, utcnow
+from orchestrator.models import Address, Condition, Domain, Host, Move, utcnow
 from orchestrator.scheduler import Chore, Claim, Work
 from orchestrator.services import (
     addresses,
@@ -45,6 +45,7 @@ def works(control: ControlPlane) -> list[Work]:
         Work("domain", _domains, control.proofs.check_domain, put_off(Domain.dns_due_at), 16),
         Work("egress", _egress, control.egress.send, put_off(Address.egress_due_at)),
         Work("withdrawal", publication.due_subjects, control.publication.withdraw, threads=4),
+        Work("move", _moves, control.mover.advance, threads=16),
         Work("certificate", _certificates(control), control.renewals.check, threads=4),
     ]
 
@@ -119,6 +120,11 @@ def _names(session: Session, now: datetime) -> Iterable[UUID]:
 def _domains(session: Session, now: datetime) -> Iterable[UUID]:
     rows = select(Domain.id).where(Domain.dns_due_at <= now, col(Domain.deleted_at).is_(None))
     return session.exec(rows.order_by(col(Domain.dns_due_at)))
+
+
+def _moves(session: Session, now: datetime) -> Iterable[UUID]:
+    under_way = col(Move.phase).in_(transit.UNDER_WAY)
+    return session.exec(select(Move.id).where(Move.due_at <= now, under_way))
 
 
 def _egress(session: Session, now: datetime) -> Iterable[UUID]:
