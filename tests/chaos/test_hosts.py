@@ -1,18 +1,20 @@
 """Hosts that fail in every way: they keep serving, recover in two passes, and delay nobody."""
 
-import importlib
 import random
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
 from chaos import faults
+from chaos.arena import Arena
 from chaos.conftest import Trials
 from chaos.cutting import MARK, cutter
 from labkit import Machine
 
+from orchestrator import db
 from orchestrator.conditions import Reason
+from orchestrator.models import Host, Release, ReleaseState
+from orchestrator.services import releases
 
 pytestmark = pytest.mark.lab
 
@@ -111,32 +113,35 @@ MISTAKES = {
 }
 
 
-@pytest.fixture
-def templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the templates, from which passes are rendered."""
-    # The package has a function of this name.
-    module = importlib.import_module("orchestrator.rendering.render")
-    copy = tmp_path / "templates"
-    shutil.copytree(module.TEMPLATES, copy)
-    monkeypatch.setattr(module, "TEMPLATES", copy)
-    module._environment.cache_clear()
-    yield copy
-    monkeypatch.undo()
-    module._environment.cache_clear()
+@contextmanager
+def mistaken(arena: Arena, name: str, template: str, line: str) -> Iterator[None]:
+    """A host of which one template has a line more."""
+    with db.writing(arena.control.engine) as session:
+        host = session.get_one(Host, arena.hosts[name])
+        good = host.release_id
+        assert good is not None
+        texts = releases.texts(session, good)
+        wrong = {
+            path: f"{text}\n{line}\n" if path.endswith(f"{template}.j2") else text
+            for path, text in texts.items()
+        }
+        # Of a number that no other host ever gets.
+        release = Release(number=-1, digest="wrong", templates=wrong, state=ReleaseState.SUPERSEDED)
+        session.add(release)
+        session.flush()
+        host.release_id = release.id
+    try:
+        yield
+    finally:
+        arena.change_host(name, release_id=good)
+        with db.writing(arena.control.engine) as session:
+            session.delete(session.get_one(Release, release.id))
 
 
-def test_templates_render_what_the_daemons_refuse(
-    trials: Trials, machine: Machine, templates: Path
-) -> None:
+def test_templates_render_what_the_daemons_refuse(trials: Trials, machine: Machine) -> None:
     with trials("template renders an invalid configuration", machine) as trial:
-        # It does so for the other host too, so that there is nothing to compare.
-        for name, line in MISTAKES.items():
-            original = {path: path.read_text() for path in templates.rglob(f"{name}.j2")}
-            for path, text in original.items():
-                path.write_text(f"{text}\n{line}\n")
-            for host in (machine.name, trial.other):
-                assert trial.arena.settle(host).reason is Reason.VALIDATION_FAILED
-            for path, text in original.items():
-                path.write_text(text)
+        trial.healthy(trial.settle)
+        for template, line in MISTAKES.items():
+            with mistaken(trial.arena, machine.name, template, line):
+                assert trial.suffer(trial.settle).reason is Reason.VALIDATION_FAILED
             trial.converge()
-            trial.arena.orderly(trial.other)
