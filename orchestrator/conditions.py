@@ -92,6 +92,9 @@ class Reason(StrEnum):
     PTR_NOT_CONFIRMED = "PtrNotConfirmed"
     SIGNATURE_INVALID = "SignatureInvalid"
     NOT_SENT = "NotSent"
+    # moves
+    COPY_FAILED = "CopyFailed"
+    IN_USE = "InUse"
 
 
 REMEDIES: dict[Reason, str] = {
@@ -152,5 +155,7 @@ REMEDIES: dict[Reason, str] = {
     Reason.WRONG_EHLO: "Run `reconcile apply`: the host's transports differ from the plan.",
     Reason.PTR_NOT_CONFIRMED: "Publish the PTR, and the same name's A or AAAA record.",
     Reason.SIGNATURE_INVALID: "Check the host's DKIM record, then OpenDKIM's log.",
+    Reason.COPY_FAILED: "Look at the disk and Dovecot's log of both hosts; it is tried again.",
+    Reason.IN_USE: "A session on the old host doesn't end: look at `doveadm who` there.",
     Reason.NOT_SENT: "The host refused the probe message; look at its mail log.",
 }

@@ -10,6 +10,7 @@ from orchestrator.dns.resolver import Resolver, is_public, system_nameservers
 from orchestrator.egress import Egress
 from orchestrator.fleet import Fleet
 from orchestrator.mail.receiver import ProbeReceiver
+from orchestrator.mover import Mover
 from orchestrator.proofs import Proofs
 from orchestrator.reconciler import Reconciler
 from orchestrator.renewals import Renewals
@@ -38,6 +39,7 @@ class ControlPlane:
         self.reconciler = Reconciler(engine, settings, vault, self.fleet)
         self.proofs = Proofs(engine, settings, vault, self.resolver)
         self.egress = Egress(engine, settings, self.fleet)
+        self.mover = Mover(engine, settings, self.fleet)
         self.renewals = Renewals(engine, settings, vault, self.resolver)
         self.rollouts = Rollouts(engine, settings)
         self._receiver: ProbeReceiver | None = None

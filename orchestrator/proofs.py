@@ -9,7 +9,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import Engine
-from sqlmodel import Session, col, select
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, select
 
 from orchestrator.conditions import Reason, Status, Type
 from orchestrator.db import reading, writing
@@ -66,8 +67,10 @@ class Proofs:
         domain = session.get(Domain, domain_id)
         if domain is None or domain.deleted_at is not None:
             return
-        domain.checked_at = utcnow()
-        domain.dns_due_at = domain.checked_at + timedelta(seconds=self._settings.dns_interval)
+        domain.checked_at = now = utcnow()
+        # What was committed during the look has asked for another one already.
+        if domain.dns_due_at > now:
+            domain.dns_due_at = now + timedelta(seconds=self._settings.dns_interval)
         for observation in seen:
             conditions.set_(
                 session,
@@ -82,22 +85,14 @@ class Proofs:
                 self._accept(session, domain)
 
     def _accept(self, session: Session, domain: Domain) -> None:
-        taken = select(Domain).where(
-            Domain.name == domain.name,
-            col(Domain.verified_at).is_not(None),
-            col(Domain.deleted_at).is_(None),
-        )
-        if session.exec(taken).first() is not None:
-            conditions.set_(
-                session,
-                domain.id,
-                Type.OWNERSHIP_PROVEN,
-                Status.FALSE,
-                Reason.CLAIMED_ELSEWHERE,
-                f"{domain.name} is another workspace's",
-            )
+        try:
+            with session.begin_nested():
+                domain.verified_at = utcnow()
+        except IntegrityError:
+            text = f"{domain.name} is another workspace's"
+            why = (Status.FALSE, Reason.CLAIMED_ELSEWHERE, text)
+            conditions.set_(session, domain.id, Type.OWNERSHIP_PROVEN, *why)
             return
-        domain.verified_at = utcnow()
         if domain.workspace_id is not None:
             wake_workspace(session, domain.workspace_id)
 
@@ -135,7 +130,8 @@ class Proofs:
                     observation.message,
                 )
             row = session.get_one(Host, host_id)
-            row.dns_due_at = utcnow() + timedelta(seconds=self._settings.dns_interval)
+            if row.dns_due_at > utcnow():
+                row.dns_due_at = utcnow() + timedelta(seconds=self._settings.dns_interval)
         return [observation for _, observation in seen]
 
     def _publish(

@@ -98,6 +98,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lease_seconds: float = 60.0
     #: How long a released address rests before another tenant may have it.
     cooldown_seconds: float = 7 * 86400.0
+    #: How long an address that mail has moved away from stays in service after DNS stopped
+    #: naming it: at least the longest TTL of the tenants' MX and SPF records.
+    overlap_seconds: float = 3600.0
     message_size_limit: int = 25 * 1024 * 1024
     #: Largest request body of the API.
     request_size_limit: int = 40 * 1024 * 1024

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select
 
-from orchestrator import dkim
+from orchestrator import dkim, wakeup
 from orchestrator.dns.records import ExpectedRecord, Purpose, domain_records
 from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.models import (
@@ -25,7 +25,7 @@ from orchestrator.models import (
 )
 from orchestrator.secrets import Vault
 from orchestrator.services import validation
-from orchestrator.services.rows import unique
+from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake_workspace
 from orchestrator.settings import Settings
 from orchestrator.spec import mail_hosts
@@ -51,6 +51,7 @@ def add(
     _refuse_own(settings, name)
     # Before the first query: on SQLite that starts the transaction, and this takes 0.1 s.
     private, public = dkim.generate()
+    lock(session, Workspace, [workspace.id])
     _require_address(session, workspace)
     _require_unclaimed(session, workspace, name)
     domain = Domain(name=name, workspace_id=workspace.id, mode=mode)
@@ -60,6 +61,7 @@ def add(
     order = Order(workspace_id=workspace.id, kind=OrderKind.DOMAIN, detail={"domain": name})
     session.add(order)
     session.flush()
+    wakeup.request(session)
     return order
 
 
@@ -134,6 +136,7 @@ def delete(session: Session, workspace: Workspace, domain_id: UUID) -> int:
 
     :returns: how many mailboxes went with it.
     """
+    lock(session, Workspace, [workspace.id])
     domain = get(session, workspace, domain_id)
     now = utcnow()
     living = select(Mailbox).where(
