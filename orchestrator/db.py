@@ -112,7 +112,8 @@ def writing(engine: Engine) -> Iterator[Session]:
 def horizon(engine: Engine) -> datetime:
     """A moment before which nothing was begun that a reader who starts now would miss.
 
-    What carries an earlier time is committed, or was begun by somebody who never will.
+    What carries an earlier time is committed, or never will be. A transaction begins with its
+    first statement: what it makes has to be made after that.
     """
     if engine.dialect.name == "sqlite":
         # There is one writer: whoever has the lock has waited for the others.

@@ -17,6 +17,7 @@ def test_what_is_begun_is_committed_or_later_than_the_horizon(engine: Engine) ->
 
     def slow() -> None:
         with writing(engine) as session:
+            assert session.get(Workspace, row) is None
             made = Workspace(id=row, slug="slow", name="Slow", verification_token="x")
             born.append(made.created_at)
             session.add(made)
