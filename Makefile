@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RIVALS := $(VENV)/rivals
 # The engine and the image builder of the lab, and independent mail clients for the tests.
 PACKAGES := $(shell command -v dockerd >/dev/null || echo docker.io) iptables mmdebstrap \
 	debian-archive-keyring iproute2 openssh-client swaks isync pebble curl bind9-dnsutils ca-certificates
@@ -25,8 +26,15 @@ lint: packages $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: up
+bench: up $(RIVALS)/.installed
 	$(BIN)/python -m bench
+
+# What the benchmarks compare with, and the Python that it needs on the hosts.
+$(RIVALS)/.installed: bench/requirements.txt bench/rivals/debs.sh
+	$(PYTHON) -m venv --clear $(RIVALS)
+	$(RIVALS)/bin/pip install --quiet --requirement bench/requirements.txt
+	bench/rivals/debs.sh $(RIVALS)/debs
+	@touch $@
 
 packages:
 	@missing=$$(for name in $(PACKAGES); do \

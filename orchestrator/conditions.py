@@ -34,6 +34,8 @@ class Type(StrEnum):
     SPF_OK = "SpfOk"
     DKIM_OK = "DkimOk"
     DMARC_OK = "DmarcOk"
+    # releases of the templates
+    ROLLED_OUT = "RolledOut"
 
 
 class Reason(StrEnum):
@@ -60,6 +62,11 @@ class Reason(StrEnum):
     BUSY = "Busy"
     APPLY_FAILED = "ApplyFailed"
     INTERNAL = "InternalError"
+    RENDERING_FAILED = "RenderingFailed"
+    UNSAFE_PLAN = "UnsafePlan"
+    # releases
+    ROLLING_OUT = "RollingOut"
+    ROLLOUT_FAILED = "RolloutFailed"
     # DNS
     MISSING = "Missing"
     MISMATCH = "Mismatch"
@@ -110,6 +117,14 @@ REMEDIES: dict[Reason, str] = {
     Reason.BUSY: "Another reconciler is at work on the host; the pass is tried again.",
     Reason.APPLY_FAILED: "See the Run for the step that failed; the old files still serve.",
     Reason.INTERNAL: "This is a defect of Mailfleet: report it with the Run's text.",
+    Reason.RENDERING_FAILED: (
+        "A template of the host's release, or a value in it, is refused; the old files still serve."
+    ),
+    Reason.UNSAFE_PLAN: (
+        "Is this the right database? If so, `reconcile apply --host NAME --allow-removals`."
+    ),
+    Reason.ROLLING_OUT: "Wait, or run `reconcile rollout` to see which hosts have it.",
+    Reason.ROLLOUT_FAILED: "Mend the templates, or run `reconcile rollout retry`.",
     Reason.MISSING: "Publish the record shown by `mailfleet domains records NAME`.",
     Reason.MISMATCH: "Replace the record by the one of `mailfleet domains records NAME`.",
     Reason.AMBIGUOUS: "Leave one such record: RFC 7208 and RFC 7489 make two an error.",

@@ -13,6 +13,7 @@ from orchestrator.mail.receiver import ProbeReceiver
 from orchestrator.proofs import Proofs
 from orchestrator.reconciler import Reconciler
 from orchestrator.renewals import Renewals
+from orchestrator.rollouts import Rollouts
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
 
@@ -20,8 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class ControlPlane:
-    """A context manager; inside it, ``reconciler``, ``proofs``, ``egress`` and ``renewals``
-    are at work.
+    """A context manager; inside it, its parts (``reconciler``, ``proofs`` …) are at work.
 
     :raises ConfigurationError: when the certificate authority can't be used.
     """
@@ -39,6 +39,7 @@ class ControlPlane:
         self.proofs = Proofs(engine, settings, vault, self.resolver)
         self.egress = Egress(engine, settings, self.fleet)
         self.renewals = Renewals(engine, settings, vault, self.resolver)
+        self.rollouts = Rollouts(engine, settings)
         self._receiver: ProbeReceiver | None = None
 
     def receive_probes(self) -> bool:

@@ -2,21 +2,24 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from sqlmodel import Session, col, select
 
+from orchestrator.backoff import LONGEST_SECONDS
 from orchestrator.control import ControlPlane
 from orchestrator.db import writing
+from orchestrator.leases import unheld
 from orchestrator.models import Address, Domain, Host, utcnow
 from orchestrator.scheduler import Chore, Work
-from orchestrator.services import addresses, issuances, purge, runs
+from orchestrator.services import addresses, clock, issuances, purge, runs
 
 
 def works(control: ControlPlane) -> list[Work]:
     """What comes due subject by subject."""
     return [
-        Work("host", _hosts, control.reconciler.reconcile),
+        Work("host", partial(_hosts, control.settings.lease_seconds), control.reconciler.reconcile),
         Work("names", _names, control.proofs.check_host_names),
         Work("domain", _domains, control.proofs.check_domain),
         Work("egress", _egress, control.egress.send),
@@ -26,11 +29,18 @@ def works(control: ControlPlane) -> list[Work]:
 
 def chores(control: ControlPlane) -> list[Chore]:
     """What is done every so many seconds."""
+    settings = control.settings
+    longest = {
+        "host": max(settings.probe_interval, LONGEST_SECONDS),
+        "dns": settings.dns_interval,
+        "egress": max(settings.egress_interval, LONGEST_SECONDS),
+    }
 
     def tidy() -> None:
         with writing(control.engine) as session:
             addresses.end_cooldowns(session, utcnow(), control.settings.cooldown_seconds)
             purge.deleted(session)
+            clock.set_right(session, utcnow(), longest)
 
     def forget_runs() -> None:
         with writing(control.engine) as session:
@@ -38,15 +48,15 @@ def chores(control: ControlPlane) -> list[Chore]:
 
     return [
         Chore("expire probes", 5, control.egress.expire),
+        Chore("rollout", 1, control.rollouts.step),
         Chore("tidy", 60, tidy),
         Chore("forget runs", 600, forget_runs),
     ]
 
 
-def _hosts(session: Session, now: datetime) -> Iterable[UUID]:
-    unleased = col(Host.lease_until).is_(None) | (col(Host.lease_until) < now)
+def _hosts(lease: float, session: Session, now: datetime) -> Iterable[UUID]:
     running = col(Host.paused).is_(False)
-    return session.exec(select(Host.id).where(Host.due_at <= now, unleased, running))
+    return session.exec(select(Host.id).where(Host.due_at <= now, unheld(now, lease), running))
 
 
 def _names(session: Session, now: datetime) -> Iterable[UUID]:

@@ -7,12 +7,14 @@ from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from sqlmodel import Session
 
 from orchestrator import plan as planning
 from orchestrator import rendering, spec
 from orchestrator.conditions import Reason
+from orchestrator.errors import Invalid
 from orchestrator.hosts import known_hosts
 from orchestrator.hosts.bundle import Bundle
 from orchestrator.hosts.errors import HostError
@@ -23,9 +25,10 @@ from orchestrator.hosts.workers import Workers
 from orchestrator.hostspec import HostSpec, RenderedFile
 from orchestrator.models import Host
 from orchestrator.plan import Plan
-from orchestrator.rendering import requirements
+from orchestrator.rendering import TemplateSet, requirements
 from orchestrator.rendering.requirements import Requirements
 from orchestrator.secrets import Vault
+from orchestrator.services import releases
 from orchestrator.settings import Settings
 
 #: The most pushes at once; each is a process while it lasts.
@@ -62,6 +65,8 @@ class Fleet:
         self._vault = vault
         self.pool = Pool()
         self._workers = Workers(WORKERS)
+        #: By release; its texts never change.
+        self._templates: dict[UUID, TemplateSet] = {}
 
     @property
     def pushing(self) -> int:
@@ -102,6 +107,22 @@ class Fleet:
         limit = self._settings.message_size_limit
         return spec.build(session, self._vault, host, message_size_limit=limit)
 
+    def choose_release(self, session: Session, host: Host) -> None:
+        """Give a host that has no templates yet the newest that are known to be good.
+
+        :raises ConfigurationError: when there is no release yet and no templates are found.
+        """
+        directory = self._settings.template_directory
+        host.release_id = releases.ensure(session, host.id, lambda: rendering.read(directory))
+
+    def templates(self, session: Session, host: Host) -> TemplateSet:
+        """The templates of the host's release."""
+        assert host.release_id is not None, "it was chosen before"
+        if host.release_id not in self._templates:
+            texts = releases.texts(session, host.release_id)
+            self._templates[host.release_id] = TemplateSet(texts)
+        return self._templates[host.release_id]
+
     def look(self, host: Host, wanted: Wanted) -> HostState:
         """Probe and compare: one round trip.
 
@@ -124,6 +145,18 @@ class Fleet:
         ]
         current = self._read(host, paths) if paths else {}
         return planning.with_diffs(state.plan, current)
+
+    def removed(self, host: Host, state: HostState) -> dict[str, list[str]]:
+        """What the plan removes from the host, by path and name: a round trip.
+
+        :raises HostError: when the connection breaks.
+        """
+        paths = {removal.path for removal in state.plan.removals}
+        wanted = {f.path: f.content for f in state.wanted.files if f.path in paths}
+        return {
+            path: sorted({*planning.entries(text)} - {*planning.entries(wanted[path])})
+            for path, text in self._read(host, sorted(paths)).items()
+        }
 
     def _read(self, host: Host, paths: list[str]) -> dict[str, str]:
         listing = "\n".join(path.lstrip("/") for path in paths).encode()
@@ -199,12 +232,15 @@ class Fleet:
             )
 
 
-def render(host_spec: HostSpec) -> Wanted:
+def render(host_spec: HostSpec, templates: TemplateSet) -> Wanted:
     """The files that make a host be that.
 
-    :raises Invalid: as ``rendering.render`` does.
+    :raises HostError: when a template or a value is refused.
     """
-    return Wanted(host_spec, rendering.render(host_spec))
+    try:
+        return Wanted(host_spec, rendering.render(host_spec, templates))
+    except (Invalid, rendering.RenderingError) as error:
+        raise HostError(Reason.RENDERING_FAILED, str(error)) from None
 
 
 def compare(wanted: Wanted, observed: Observed) -> HostState:

@@ -1,18 +1,33 @@
 """Leases: at most one pass at a time holds a host, and a dead one holds it no longer than that."""
 
+import logging
 import os
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Engine, or_, update
+from sqlalchemy import ColumnElement, Engine, or_, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col
 
 from orchestrator.db import writing
 from orchestrator.models import Host, utcnow
+
+log = logging.getLogger(__name__)
+
+
+def unheld(now: datetime, seconds: float) -> ColumnElement[bool]:
+    """Whether no pass holds a host: it has no lease, or one that has run out.
+
+    One that ends later than any could that was taken lately is from a clock that was wrong.
+
+    :param seconds: how long a lease outlives its holder.
+    """
+    until = col(Host.lease_until)
+    return or_(until.is_(None), until < now, until > now + timedelta(seconds=2 * seconds))
 
 
 class Leases:
@@ -23,6 +38,7 @@ class Leases:
 
     def __init__(self, engine: Engine, seconds: float) -> None:
         self._engine = engine
+        self._seconds = seconds
         self._length = timedelta(seconds=seconds)
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self._held: set[UUID] = set()
@@ -50,10 +66,9 @@ class Leases:
 
     def _take(self, host_id: UUID) -> bool:
         now = utcnow()
-        free = or_(col(Host.lease_until).is_(None), col(Host.lease_until) < now)
         claim = (
             update(Host)
-            .where(col(Host.id) == host_id, free)
+            .where(col(Host.id) == host_id, unheld(now, self._seconds))
             .values(lease_owner=self.owner, lease_until=now + self._length)
         )
         with writing(self._engine) as session:
@@ -79,10 +94,17 @@ class Leases:
             with self._lock:
                 held = list(self._held)
             if held:
-                renewal = (
-                    update(Host)
-                    .where(col(Host.id).in_(held), col(Host.lease_owner) == self.owner)
-                    .values(lease_until=utcnow() + self._length)
-                )
-                with writing(self._engine) as session:
-                    session.connection().execute(renewal)
+                try:
+                    self._extend(held)
+                except SQLAlchemyError:
+                    # A database that is gone for a moment must not end the renewing for ever.
+                    log.exception("leases could not be renewed")
+
+    def _extend(self, held: list[UUID]) -> None:
+        renewal = (
+            update(Host)
+            .where(col(Host.id).in_(held), col(Host.lease_owner) == self.owner)
+            .values(lease_until=utcnow() + self._length)
+        )
+        with writing(self._engine) as session:
+            session.connection().execute(renewal)

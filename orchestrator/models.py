@@ -98,6 +98,16 @@ class DkimState(StrEnum):
     RETIRED = "retired"
 
 
+class ReleaseState(StrEnum):
+    """How far a release of the templates is."""
+
+    CANARY = "canary"
+    ROLLING = "rolling"
+    DONE = "done"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
 class Row(SQLModel):
     """What every table has."""
 
@@ -138,6 +148,24 @@ class Order(Row, table=True):
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
 
 
+class Release(Row, table=True):
+    """One set of templates on its way to the fleet, with its texts: any host can be rendered."""
+
+    #: Counts up: the highest is what all hosts shall come to have.
+    number: int = Field(unique=True)
+    digest: str
+    #: Text by name.
+    templates: dict[str, str] = Field(sa_type=JSON)
+    state: ReleaseState = Field(sa_type=_as_text(ReleaseState))
+    #: When it came to be in that state.
+    since: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime)
+    #: Since when every canary is converged with it.
+    proving_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: The host that stopped it, and why.
+    failed_host: str | None = None
+    message: str = ""
+
+
 class Host(Row, table=True):
     """An MTA: an ordinary Debian host reached over SSH as root."""
 
@@ -162,6 +190,9 @@ class Host(Row, table=True):
     generation: int = 0
     applied_digest: str | None = None
     applied_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: The templates that it is rendered with, and those that the last pass found or left there.
+    release_id: UUID | None = Field(default=None, foreign_key="release.id")
+    seen_release_id: UUID | None = Field(default=None, foreign_key="release.id")
     #: As the last probe saw them: messages in the queue, load of one minute for each processor,
     #: least free space in KiB, and seconds by which its clock is ahead of ours.
     queue: int | None = None

@@ -10,7 +10,17 @@ import sqlalchemy
 from sqlmodel import Session, col, func, select
 
 from orchestrator.conditions import REMEDIES, Reason, Status, Type
-from orchestrator.models import Address, AddressState, Condition, Domain, Host, utcnow
+from orchestrator.models import (
+    Address,
+    AddressState,
+    Condition,
+    Domain,
+    Host,
+    Release,
+    ReleaseState,
+    utcnow,
+)
+from orchestrator.services import releases
 
 EXPECTED = {
     "host": (
@@ -34,7 +44,7 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class Line:
-    """One condition of one subject (``kind`` is host, address or domain)."""
+    """One condition of one subject (``kind`` is release, host, address or domain)."""
 
     kind: str
     subject: str
@@ -118,6 +128,7 @@ def stamp(session: Session) -> tuple[Any, ...]:
         select(func.count(col(Domain.id))).where(live),
         select(func.count(col(Condition.id))),
         select(func.max(Condition.observed_at)),
+        select(func.max(Release.since)),
     )
     return tuple(
         session.connection()
@@ -127,7 +138,7 @@ def stamp(session: Session) -> tuple[Any, ...]:
 
 
 def lines(session: Session) -> list[Line]:
-    """Every expected condition of every host, address and domain, by kind and name."""
+    """The newest release, and every expected condition of hosts, addresses and domains."""
     subjects: list[tuple[str, str, UUID]] = []
     for host in session.exec(select(Host).order_by(Host.name)):
         subjects.append(("host", host.name, host.id))
@@ -139,13 +150,29 @@ def lines(session: Session) -> list[Line]:
         subjects.append(("domain", domain.name, domain.id))
     seen = {(row.subject_id, row.type): row for row in session.exec(select(Condition))}
     system = set(session.exec(select(Domain.id).where(col(Domain.host_id).is_not(None))))
-    return [
+    return _release(session) + [
         _line(kind, name, type_, seen.get((key, type_)))
         for kind, name, key in subjects
         for type_ in EXPECTED[kind]
         # A host's own name receives no tenant's mail, and is vouched for by the operator.
         if not (key in system and type_ in (Type.MX_OK, Type.OWNERSHIP_PROVEN))
     ]
+
+
+def _release(session: Session) -> list[Line]:
+    """How far the newest release of the templates is."""
+    row = releases.newest(session)
+    if row is None:
+        return []
+    match row.state:
+        case ReleaseState.DONE:
+            status, reason, message = Status.TRUE, Reason.OBSERVED, ""
+        case ReleaseState.FAILED:
+            status, reason = Status.FALSE, Reason.ROLLOUT_FAILED
+            message = f"on {row.failed_host}: {row.message}"
+        case state:
+            status, reason, message = Status.UNKNOWN, Reason.ROLLING_OUT, str(state)
+    return [Line("release", str(row.number), Type.ROLLED_OUT, status, reason, message, row.since)]
 
 
 def _line(kind: str, name: str, type_: Type, row: Condition | None) -> Line:

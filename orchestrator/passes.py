@@ -18,11 +18,14 @@ THREADS = 16
 PAUSE = 0.25
 
 
-def settle(control: ControlPlane, host_id: UUID) -> Result:
-    """Reconcile one host, waiting for another pass over it to end first."""
+def settle(control: ControlPlane, host_id: UUID, *, allow_removals: bool = False) -> Result:
+    """Reconcile one host, waiting for another pass over it to end first.
+
+    :param allow_removals: see ``Reconciler.reconcile``.
+    """
     deadline = time.monotonic() + control.settings.apply_timeout
     while True:
-        result = control.reconciler.reconcile(host_id)
+        result = control.reconciler.reconcile(host_id, allow_removals=allow_removals)
         if result.reason is not Reason.BUSY or time.monotonic() > deadline:
             return result
         time.sleep(PAUSE)

@@ -2,15 +2,20 @@
 
 import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.hosts.probe import FileState, Observed
 from orchestrator.hostspec import RenderedFile
 from orchestrator.rendering.requirements import Requirements
 
+#: Least entries of which a share means anything.
+FEW = 10
+#: Names of removed entries in a message.
+SHOWN = 3
 REDACTED = "(secret: contents are not shown)"
 
 
@@ -44,6 +49,34 @@ class Change:
         }
 
 
+class UnsafePlan(OrchestratorError):  # noqa: N818 - named for what it reports, like the others
+    """A plan removes much that nobody asked to remove."""
+
+    kind = "unsafe_plan"
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Entries that a plan takes out of a file; ``serves`` is how many the host has there now.
+
+    ``names`` are some of those that go, where they are known.
+    """
+
+    path: str
+    serves: int
+    removes: int
+    names: tuple[str, ...] = ()
+
+    def exceeds(self, share: float) -> bool:
+        """Whether it removes more than that share. A share of a few entries says nothing."""
+        return self.serves >= FEW and self.removes > share * self.serves
+
+    def __str__(self) -> str:
+        """How much of what."""
+        known = f" ({', '.join(self.names[:SHOWN])} …)" if self.names else ""
+        return f"{self.removes} of {self.serves} entries of {self.path}{known}"
+
+
 @dataclass(frozen=True)
 class Plan:
     """All differences of one host, and what carries them out."""
@@ -55,6 +88,33 @@ class Plan:
     #: Daemons to reload or start, whose applied digest is written afterwards.
     daemons: tuple[str, ...] = ()
     changes: tuple[Change, ...] = field(default=())
+    #: Where the host comes to serve less than it does.
+    removals: tuple[Removal, ...] = ()
+
+    def unsafe(self, share: float) -> tuple[Removal, ...]:
+        """The removals of more than that share of what is served."""
+        return tuple(removal for removal in self.removals if removal.exceeds(share))
+
+    def raise_if_unsafe(self, share: float) -> None:
+        """Stop a plan that removes too much.
+
+        :param share: of the mailboxes, domains or signing keys that the host serves now.
+        :raises UnsafePlan: saying what would go.
+        """
+        if unsafe := self.unsafe(share):
+            told = ", ".join(map(str, unsafe))
+            raise UnsafePlan(f"it would remove {told}, which nobody asked for")
+
+    def without_asked(self, removed: Mapping[str, Sequence[str]], asked: Set[str]) -> "Plan":
+        """The plan with the removals that somebody asked for left out of account.
+
+        :param removed: the names that go, by path.
+        """
+        left = []
+        for removal in self.removals:
+            names = tuple(name for name in removed.get(removal.path, ()) if name not in asked)
+            left.append(replace(removal, removes=len(names), names=names))
+        return replace(self, removals=tuple(left))
 
     @property
     def empty(self) -> bool:
@@ -110,7 +170,22 @@ def compare(files: Sequence[RenderedFile], required: Requirements, observed: Obs
         delete=leftovers,
         daemons=tuple(daemons),
         changes=tuple(changes),
+        removals=tuple(_removals([file for file, _ in changed], observed)),
     )
+
+
+def entries(text: str) -> list[str]:
+    """What each line of a table or password file is about, as the probe counts them."""
+    lines = (line for line in text.splitlines() if not line.startswith("#"))
+    return [line.partition(":")[0].partition(" ")[0] for line in lines]
+
+
+def _removals(changed: Sequence[RenderedFile], observed: Observed) -> Iterator[Removal]:
+    for file in changed:
+        serves = observed.entries.get(file.path, 0)
+        keeps = len(entries(file.content)) if serves else 0
+        if keeps < serves:
+            yield Removal(file.path, serves, serves - keeps)
 
 
 def _difference(file: RenderedFile, observed: Observed) -> str:

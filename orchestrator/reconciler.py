@@ -21,10 +21,10 @@ from orchestrator.hosts.probe import Observed
 from orchestrator.issuers.authority import Authority
 from orchestrator.leases import Leases
 from orchestrator.models import Host, Run, utcnow
-from orchestrator.plan import Plan
+from orchestrator.plan import Plan, UnsafePlan
 from orchestrator.results import Result, add_run, record, set_conditions
 from orchestrator.secrets import Vault
-from orchestrator.services import certificates, hosts
+from orchestrator.services import certificates, hosts, removals
 from orchestrator.settings import Settings
 
 #: Pushes in one pass: the second is for a host that was not as it was seen last.
@@ -54,17 +54,19 @@ class Reconciler:
         Conditions of the host are not touched; the answer carries the reason when the host
         can't be looked at.
         """
-        host = self._load(host_id)
+        host, plan = self._load(host_id), Plan()
         try:
             state = self._fleet.look(host, self._want(host))
             plan = self._fleet.explain(host, state) if diffs else state.plan
+            self._weigh(host, state)
         except HostError as error:
-            return Result(host.name, reason=error.reason, message=str(error))
+            return Result(host.name, plan, error.reason, str(error))
         return Result(host.name, plan, observed=state.observed)
 
-    def reconcile(self, host_id: UUID) -> Result:
+    def reconcile(self, host_id: UUID, *, allow_removals: bool = False) -> Result:
         """One pass over one host, under its lease.
 
+        :param allow_removals: carry out even a plan that removes much of what is served.
         :returns: what was found and done; errors of the host are in it, not raised.
         :raises NotFound: when there is no such host.
         """
@@ -78,7 +80,7 @@ class Reconciler:
             host = self._load(host_id)
             run, waited = uuid7(), max(0.0, (utcnow() - host.due_at).total_seconds())
             with logs.about(run=run, host=host.name):
-                result = self._pass(host, run)
+                result = self._pass(host, run, allow_removals)
                 total = round((time.monotonic() - started) * 1000, 1)
                 timings = {**result.timings, "total": total}
                 result = replace(result, timings=timings, run=run, waited=waited)
@@ -124,7 +126,7 @@ class Reconciler:
             self._keep(uuid7(), host, number, Plan(), outcome, text)
             return Result(host.name, Plan(), outcome.reason, outcome.message or text)
 
-    def _pass(self, host: Host, run: UUID) -> Result:
+    def _pass(self, host: Host, run: UUID, allow_removals: bool) -> Result:
         plan, timings = Plan(), {"look": 0.0}
         assumed = self._converged.pop(host.id, None)
         try:
@@ -136,6 +138,8 @@ class Reconciler:
             for attempt in range(PUSHES):
                 if state.plan.empty:
                     break
+                if not allow_removals:
+                    self._weigh(host, state)
                 timings |= self._push(host, state, uuid7() if attempt else run)
                 state = self._timed_look(host, wanted, timings)
             if not state.plan.empty:
@@ -151,6 +155,23 @@ class Reconciler:
         state = self._fleet.look(host, wanted)
         timings["look"] += round((time.monotonic() - started) * 1000, 1)
         return state
+
+    def _weigh(self, host: Host, state: HostState) -> None:
+        """Stop a plan that removes much that no tenant asked for."""
+        share, plan = self._settings.removable_share, state.plan
+        if plan.unsafe(share):
+            plan = self._excused(host, state)
+        try:
+            plan.raise_if_unsafe(share)
+        except UnsafePlan as error:
+            raise HostError(Reason.UNSAFE_PLAN, str(error)) from None
+
+    def _excused(self, host: Host, state: HostState) -> Plan:
+        removed = self._fleet.removed(host, state)
+        names = sorted({name for listed in removed.values() for name in listed})
+        with reading(self._engine) as session:
+            asked = removals.asked_for(session, host, names)
+        return state.plan.without_asked(removed, asked)
 
     def _load(self, host_id: UUID) -> Host:
         with reading(self._engine) as session:
@@ -171,12 +192,14 @@ class Reconciler:
         source = self._settings.certificate_source
         with reading(self._engine) as session:
             settled = certificates.settled(session, source, host)
-        if not settled:
+        if not settled or host.release_id is None:
             with writing(self._engine) as session:
                 certificates.ensure(session, self._vault, source, self._authority, host)
+                self._fleet.choose_release(session, host)
         with reading(self._engine) as session:
             spec = self._fleet.want(session, host)
-        return render(spec)
+            templates = self._fleet.templates(session, host)
+        return render(spec, templates)
 
     def _push(self, host: Host, state: HostState, run: UUID) -> dict[str, float]:
         started = time.monotonic()

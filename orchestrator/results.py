@@ -101,6 +101,7 @@ def record(session: Session, host: Host, result: Result, now: datetime, interval
     :param interval: seconds between two looks at a host where nothing changes.
     """
     row = session.get_one(Host, host.id)
+    row.seen_release_id = host.release_id
     if result.reason is None:
         row.failures = 0
         row.applied_at = host.applied_at

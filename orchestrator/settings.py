@@ -11,6 +11,8 @@ import msgspec
 from orchestrator.errors import ConfigurationError
 
 PREFIX = "MAILFLEET_"
+#: The templates that come with Mailfleet.
+BUILT_IN_TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 #: Least characters of an operator token.
 OPERATOR_TOKEN_LENGTH = 24
 
@@ -81,6 +83,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ssh_connect_timeout: float = 10.0
     ssh_command_timeout: float = 30.0
     apply_timeout: float = 600.0
+    #: Templates of the hosts' files; changed ones are rolled out host by host.
+    template_directory: Path = BUILT_IN_TEMPLATES
+    #: How long a changed template must hold on one host of each Debian before others get it.
+    canary_seconds: float = 300.0
+    #: A plan that removes more than this share of a host's mailboxes, domains or signing keys
+    #: without anybody having asked for it is not carried out.
+    removable_share: float = 0.3
     #: How often an unchanged host is probed, and DNS, PTR and egress are looked at again.
     probe_interval: float = 60.0
     dns_interval: float = 30.0

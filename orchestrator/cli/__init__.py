@@ -5,6 +5,7 @@ from orchestrator.cli import (
     certificates,
     history,
     hosts,
+    rollouts,
     serve,
     status,
     tenants,
@@ -55,6 +56,7 @@ reconciling = (
     history.history,
     history.show_run,
     rollback,
+    rollouts.rollout,
     run,
 )
 for command in reconciling:

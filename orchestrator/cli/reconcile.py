@@ -104,9 +104,14 @@ def plan(app: App, names: tuple[str, ...], as_json: bool) -> int:
 @click.command()
 @host_option
 @click.option("--yes", is_flag=True, help="Do not ask before changing hosts.")
+@click.option(
+    "--allow-removals",
+    is_flag=True,
+    help="Once, also remove much of what a host serves that no tenant asked to remove.",
+)
 @json_option
 @pass_app
-def apply(app: App, names: tuple[str, ...], yes: bool, as_json: bool) -> int:
+def apply(app: App, names: tuple[str, ...], yes: bool, allow_removals: bool, as_json: bool) -> int:
     """Make the hosts be what the database says.
 
     Example: `reconcile apply --host mx1 --yes`
@@ -119,7 +124,8 @@ def apply(app: App, names: tuple[str, ...], yes: bool, as_json: bool) -> int:
                 _print_plan(result, diffs=False)
             if any(not result.plan.empty for result in planned):
                 click.confirm("Change these hosts?", abort=True, err=True)
-        results = _for_each("applying", hosts, partial(passes.settle, control))
+        settle = partial(passes.settle, control, allow_removals=allow_removals)
+        results = _for_each("applying", hosts, settle)
     if as_json:
         click.echo(json.dumps([_as_dict(result) for result in results], indent=2))
     else:

@@ -94,7 +94,8 @@ def _view(stack: ExitStack, *, everything: bool, as_json: bool) -> View:
 
         def redraw(_: Sequence[Line], lines: Sequence[Line]) -> None:
             table = _table(lines, everything=everything)
-            live.update(Group(table, Text(_summary(lines))), refresh=True)
+            # Above the table, whose end a low terminal doesn't show.
+            live.update(Group(Text(_summary(lines), "bold"), table), refresh=True)
 
         return redraw
 

@@ -3,17 +3,14 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, TemplateError
 
-from orchestrator.errors import Invalid
+from orchestrator.errors import Invalid, OrchestratorError
 from orchestrator.hostspec import DkimKeySpec, HostSpec, OsName, RenderedFile
 from orchestrator.rendering import filters
-
-TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+from orchestrator.rendering.templates import SUFFIX, TemplateSet, built_in
 
 #: The newest behaviour that each Debian's Postfix knows (COMPATIBILITY_README).
 COMPATIBILITY_LEVEL: dict[OsName, str] = {"debian12": "3.7", "debian13": "3.10"}
@@ -63,15 +60,27 @@ _FILES = (
 )
 
 
-def render(spec: HostSpec) -> list[RenderedFile]:
+#: What a faulty template raises: Jinja passes on what its expressions do.
+_FAULTS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+
+
+class RenderingError(OrchestratorError):
+    """A template can't be rendered; the message names it and says why, without a value."""
+
+    kind = "rendering"
+
+
+def render(spec: HostSpec, templates: TemplateSet | None = None) -> list[RenderedFile]:
     """Render all files of a host, by path.
 
+    :param templates: by default those that come with Mailfleet.
+    :raises RenderingError: when a template is missing or faulty.
     :raises Invalid: when a value could mean something else than itself in its file, or the
         spec contradicts itself (an egress address that the host does not have, a mailbox of a
         domain that is not accepted, an address that exists twice).
     """
     _check(spec)
-    environment = _environment(spec.os)
+    environment = (templates or built_in()).environments[spec.os]
     keys = _signing_keys(spec)
     context: dict[str, Any] = {
         "spec": spec,
@@ -106,22 +115,16 @@ def render(spec: HostSpec) -> list[RenderedFile]:
     return sorted(files, key=lambda file: file.path)
 
 
-@cache
-def _environment(os: OsName) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader([TEMPLATES / os, TEMPLATES]),
-        undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - escaping is for HTML; here the filters refuse
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(filters.FILTERS)
-    return environment
-
-
 def _text(environment: Environment, path: str, context: Mapping[str, Any]) -> str:
-    return environment.get_template(f"{path.removeprefix('/')}.j2").render(context)
+    try:
+        return environment.get_template(f"{path.removeprefix('/')}{SUFFIX}").render(context)
+    except _FAULTS as error:
+        raise RenderingError(f"{path}: {type(error).__name__}: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    # Only Jinja's own words are known to hold no value of the spec.
+    return " ".join(str(error).split()) if isinstance(error, TemplateError) else "an expression"
 
 
 def _check(spec: HostSpec) -> None:

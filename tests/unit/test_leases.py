@@ -63,3 +63,29 @@ def test_the_lease_of_a_dead_holder_runs_out(engine: Engine, host_id: UUID) -> N
     with leases.hold(host_id) as held:
         assert held
     leases.close()
+
+
+def test_a_lease_of_a_clock_that_was_ahead_holds_nobody_up(engine: Engine, host_id: UUID) -> None:
+    with writing(engine) as session:
+        row = session.get_one(Host, host_id)
+        row.lease_owner, row.lease_until = "ahead:1", utcnow() + timedelta(days=2)
+    leases = Leases(engine, 60)
+    with leases.hold(host_id) as held:
+        assert held
+    leases.close()
+
+
+def test_a_database_that_was_gone_does_not_end_the_renewing(engine: Engine, host_id: UUID) -> None:
+    leases = Leases(engine, 0.6)
+    with leases.hold(host_id):
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE host RENAME TO gone")
+        time.sleep(0.6)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE gone RENAME TO host")
+        time.sleep(0.9)
+        with reading(engine) as session:
+            until = session.get_one(Host, host_id).lease_until
+        assert until is not None
+        assert until > utcnow()
+    leases.close()

@@ -7,7 +7,7 @@ import pytest
 from orchestrator import plan as planning
 from orchestrator.hosts.probe import AccountState, FileState, Observed, UnitState
 from orchestrator.hostspec import RenderedFile
-from orchestrator.plan import Action
+from orchestrator.plan import Action, UnsafePlan
 from orchestrator.rendering import requirements
 
 REQUIRED = requirements.of("debian13")
@@ -106,3 +106,42 @@ def test_diffs_are_unified_and_never_show_a_secret() -> None:
     assert "+a = 1" in shown[TEXT.path]
     assert shown[SECRET.path] == planning.REDACTED
     assert "hunter2" not in repr(explained)
+
+
+def served(count: int, wanted: int) -> planning.Plan:
+    """The plan for a host that serves so many mailboxes and shall serve that many."""
+    names = [f"box{n}@acme.com" for n in range(count)]
+    content = "# Managed\n" + "".join(f"{name}:hash::::\n" for name in names[:wanted])
+    users = dataclasses.replace(SECRET, content=content)
+    observed = converged()
+    observed.entries[SECRET.path] = count
+    return planning.compare([TEXT, users, TABLE], REQUIRED, observed)
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "safe"),
+    [(100, 100, True), (100, 70, True), (100, 69, False), (10, 0, False), (9, 0, True)],
+)
+def test_a_plan_that_removes_much_is_unsafe(count: int, wanted: int, safe: bool) -> None:
+    plan = served(count, wanted)
+    if safe:
+        plan.raise_if_unsafe(0.3)
+    else:
+        with pytest.raises(UnsafePlan, match=f"{count - wanted} of {count} entries"):
+            plan.raise_if_unsafe(0.3)
+        plan.raise_if_unsafe(1.0)
+
+
+def test_what_somebody_asked_for_is_no_reason_to_stop() -> None:
+    plan = served(100, 50)
+    names = [f"box{n}@acme.com" for n in range(50, 100)]
+    plan.without_asked({SECRET.path: names}, set(names[:40])).raise_if_unsafe(0.3)
+    half_asked = plan.without_asked({SECRET.path: names}, set(names[:10]))
+    with pytest.raises(UnsafePlan, match=r"40 of 100 .*\(box60@acme.com, .* …\)"):
+        half_asked.raise_if_unsafe(0.3)
+
+
+def test_one_set_of_mailboxes_in_place_of_another_is_seen_by_name() -> None:
+    plan = served(100, 50)
+    names = [f"box{n}@acme.com" for n in range(100)]
+    assert plan.without_asked({SECRET.path: names}, set()).removals[0].removes == 100

@@ -9,10 +9,12 @@ import pytest
 from sqlmodel import select
 from storekit import Store
 
+from orchestrator import results
 from orchestrator.conditions import Reason
 from orchestrator.db import reading, writing
 from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.models import Host, Run, utcnow
+from orchestrator.results import Result
 from orchestrator.services import runs
 
 FIRST = UUID("01990000-0000-7000-8000-000000000001")
@@ -97,3 +99,27 @@ def test_only_the_newest_of_each_host_are_kept(store: Store) -> None:
         runs.prune(session, 1)
     with reading(store.engine) as session:
         assert set(session.exec(select(Run.id))) == {SECOND, THIRD}
+
+
+def record(store: Store, host: Host, result: Result) -> None:
+    with writing(store.engine) as session:
+        results.record(session, session.get_one(Host, host.id), result, utcnow(), 60)
+
+
+def test_a_failure_before_the_push_is_told_once_while_it_lasts(store: Store) -> None:
+    host = store.host()
+    for id_ in (FIRST, SECOND):
+        record(store, host, Result("mx1", reason=Reason.UNREACHABLE, message="no route", run=id_))
+    record(store, host, Result("mx1", run=THIRD))
+    assert ids(store) == [FIRST]
+    with reading(store.engine) as session:
+        run, _ = runs.get(session, str(FIRST))
+    assert (run.outcome, run.reason, run.message) == ("failed", Reason.UNREACHABLE, "no route")
+
+
+def test_a_run_gets_the_timings_of_its_whole_pass(store: Store) -> None:
+    host = store.host()
+    keep(store, host, FIRST)
+    record(store, host, Result("mx1", run=FIRST, timings={"look": 9.0, "total": 50.0}))
+    with reading(store.engine) as session:
+        assert runs.get(session, str(FIRST))[0].timings == {"look": 9.0, "total": 50.0}

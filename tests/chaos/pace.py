@@ -1,0 +1,59 @@
+"""Passes over a host that nothing is wrong with, timed while another one suffers."""
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+#: Fewest passes that a median is taken from.
+LEAST = 12
+#: Seconds between two passes.
+PAUSE = 0.05
+#: Share by which another host may be delayed.
+TOLERATED = 0.10
+#: Milliseconds that two medians differ by on a machine with two cores, with nothing wrong.
+NOISE = 50.0
+
+
+@contextmanager
+def pacing(one_pass: Callable[[], object]) -> Iterator[list[float]]:
+    """Time passes, in milliseconds, for the length of the block and until there are enough."""
+    taken: list[float] = []
+    failures: list[BaseException] = []
+    ended = threading.Event()
+
+    def work() -> None:
+        try:
+            while not ended.is_set() or len(taken) < LEAST:
+                started = time.monotonic()
+                one_pass()
+                taken.append((time.monotonic() - started) * 1000)
+                time.sleep(PAUSE)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work, name="pace")
+    thread.start()
+    try:
+        yield taken
+    finally:
+        ended.set()
+        thread.join()
+    for failure in failures:
+        raise failure
+
+
+def delay(calm: list[float], suffering: list[float]) -> float:
+    """By how much the median pass was longer, as a share of the calm one."""
+    return statistics.median(suffering) / statistics.median(calm) - 1
+
+
+def delayed(calm: list[float], suffering: list[float]) -> bool:
+    """Whether that is more than is tolerated, and more than noise.
+
+    Noise is at least the spread of the calm passes themselves. Whoever waits for another host
+    waits for its time-outs, and those are seconds.
+    """
+    longer = statistics.median(suffering) - statistics.median(calm)
+    return delay(calm, suffering) > TOLERATED and longer > max(NOISE, max(calm) - min(calm))

@@ -1,0 +1,69 @@
+"""Reconcilers as processes of their own, and their sudden end."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from uuid import UUID
+
+from orchestrator import db, passes, settings
+from orchestrator.control import ControlPlane
+from orchestrator.secrets import Vault
+
+# Each begins as a copy of a process that has imported everything already.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["__main__", "chaos.processes"])
+
+
+def apply(config: Path, host: UUID) -> None:
+    """`reconcile apply` on one host: the exit code is 0 when it converged."""
+    options = settings.load(config, {})
+    engine = db.connect(options.database_url)
+    with ControlPlane(engine, options, Vault(options.master_key_file)) as control:
+        result = passes.settle(control, host)
+    sys.exit(str(result) if result.reason else 0)
+
+
+@contextmanager
+def reconciler(config: Path, host: UUID) -> Iterator[BaseProcess]:
+    """A reconciler that makes one pass, ended with the block if it has not ended before."""
+    process = _CONTEXT.Process(target=apply, args=(config, host))
+    process.start()
+    assert process.pid is not None
+    try:
+        yield process
+    finally:
+        send(family(process.pid), signal.SIGKILL)
+        process.join()
+        process.close()
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that came from it, parents first."""
+    found = [pid]
+    for one in found:
+        with suppress(OSError):
+            found += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
+    return found
+
+
+def send(pids: list[int], number: signal.Signals) -> None:
+    """Send a signal to each that is still there."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def pushing(stage: str) -> list[int]:
+    """The processes on a host that carry out the push of a stage directory, parents first."""
+    needle = f"/{stage}/apply".encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if needle in (entry / "cmdline").read_bytes():
+                    return family(int(entry.name))
+    return []

@@ -1,0 +1,79 @@
+"""Sees from outside which step of apply a host is at; the host itself knows nothing of it.
+
+``apply.sh`` opens something of its own at the start of each step, and inotify tells: through
+``/proc/PID/root`` a container's directories can be watched like any other.
+"""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from inotify_simple import INotify, flags
+from labkit import Machine
+
+STATE = Path("var/lib/mailfleet")
+
+#: In their order: the step, and what is opened in the stage directory as it begins.
+SIGNS = {
+    "prepare": "manifest",
+    "validate": "validate",
+    "copy": "manifest",
+    "swap": "digests",
+    "reload": "reload",
+    "smoke": "smoke",
+    "commit": "digests",
+}
+STEPS = tuple(SIGNS)
+
+
+def root(machine: Machine) -> Path:
+    """The root directory of a container, as this machine sees it."""
+    command = ["docker", "inspect", "-f", "{{.State.Pid}}", machine.container]
+    pid = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return Path("/proc") / pid / "root"
+
+
+class Watch:
+    """The pushes to one host, from the moment that the watch began."""
+
+    def __init__(self, state: Path, inotify: INotify) -> None:
+        self._state = state
+        self._inotify = inotify
+        self._stages: dict[int, Path] = {}
+        self._above = inotify.add_watch(str(state), flags.CREATE)
+
+    def reach(self, step: str, seconds: float) -> str | None:
+        """Wait until a push begins this step.
+
+        :returns: the name of its stage directory, or None when that has not happened in time.
+        """
+        ahead: list[str] = ["log", *list(SIGNS.values())[: STEPS.index(step) + 1]]
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for event in self._inotify.read(timeout=200):
+                if event.wd == self._above:
+                    self._begin(event.name, ahead)
+                elif event.wd in self._stages and ahead and event.name == ahead[0]:
+                    ahead.pop(0)
+            if not ahead:
+                return next(reversed(self._stages.values())).name
+        return None
+
+    def _begin(self, name: str, ahead: list[str]) -> None:
+        stage = self._state / name
+        if not name.startswith("stage."):
+            return
+        watch = self._inotify.add_watch(str(stage), flags.CREATE | flags.OPEN)
+        self._stages[watch] = stage
+        # It may have come so far before it was watched.
+        if ahead[0] == "log" and (stage / "log").exists():
+            ahead.pop(0)
+
+
+@contextmanager
+def watching(machine: Machine) -> Iterator[Watch]:
+    """Watch a host's pushes until the block ends."""
+    with INotify() as inotify:
+        yield Watch(root(machine) / STATE, inotify)
