@@ -1,36 +1,23 @@
 """Certificates by ACME: Debian's pebble asks the lab's DNS what we publish there."""
 
 import dataclasses
-import socket
-import sqlite3
-import ssl
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-import msgspec
 import pebblekit
 import pytest
 from cryptography import x509
-from labkit import ROOT, Machine, Operator, wait_for
+from labkit import ROOT
 from pebblekit import Pebble
-from sqlalchemy import Engine
 
-from orchestrator import db, settings
-from orchestrator.conditions import Reason, Status, Type
-from orchestrator.control import ControlPlane
+from orchestrator.conditions import Reason
 from orchestrator.dns.publishing import ZoneKey
 from orchestrator.dns.resolver import Resolver
 from orchestrator.dns.zones import within
 from orchestrator.issuers.acme import Acme, new_account_key
 from orchestrator.issuers.challenges import Challenges
 from orchestrator.issuers.issued import IssuanceError
-from orchestrator.models import Host
-from orchestrator.secrets import Vault
-from orchestrator.services import certificates, conditions, hosts
-from orchestrator.settings import CertificateSource
 
 pytestmark = pytest.mark.lab
 
@@ -132,81 +119,3 @@ def test_a_ca_whose_certificate_is_not_trusted(acme: Acme) -> None:
     error = refused(acme, *NAMES)
     assert error.reason is Reason.CA_UNREACHABLE
     assert "CERTIFICATE_VERIFY_FAILED" in str(error)
-
-
-@pytest.fixture
-def plane(
-    operator: Operator, pebble: Pebble, tmp_path: Path
-) -> Iterator[tuple[ControlPlane, dict[str, UUID]]]:
-    """A control plane of the test's own over the lab's hosts, whose source is pebble."""
-    ours = settings.load(operator.config, {})
-    names = [row["name"] for row in operator.json("mailfleet", "hosts", "list")]
-    for name in names:
-        operator.ok("mailfleet", "hosts", "pause", name)
-    theirs = db.connect(ours.database_url)
-    wait_for("the end of the passes", lambda: not held(theirs))
-    theirs.dispose()
-    copy = tmp_path / "mailfleet.db"
-    with closing(sqlite3.connect(ROOT / ".lab" / "mailfleet.db")) as lab_database:
-        lab_database.execute("VACUUM INTO ?", (str(copy),))
-    ours = msgspec.structs.replace(
-        ours,
-        database_url=f"sqlite:///{copy}",
-        certificate_source=CertificateSource.ACME,
-        acme_directory_url=pebble.directory_url,
-        acme_ca_file=pebble.ca_file,
-    )
-    engine = db.connect(ours.database_url)
-    with db.writing(engine) as session:
-        rows = hosts.list_(session)
-        for row in rows:
-            hosts.resume(session, row)
-    try:
-        with ControlPlane(engine, ours, Vault(ours.master_key_file)) as control:
-            yield control, {row.name: row.id for row in rows}
-    finally:
-        engine.dispose()
-        for name in names:
-            operator.ok("mailfleet", "hosts", "resume", name)
-        wait_for("the lab's own certificates", lambda: back(operator))
-
-
-def held(engine: Engine) -> bool:
-    with db.reading(engine) as session:
-        return any(row.lease_owner is not None for row in hosts.list_(session))
-
-
-def back(operator: Operator) -> bool:
-    plans = operator.json("reconcile", "plan")
-    return all(plan["reason"] is None and not plan["changes"] for plan in plans)
-
-
-def shown(address: str, name: str, root: str) -> int:
-    """The serial number of what Dovecot shows, once a client that trusts pebble believes it."""
-    trust = ssl.create_default_context(cadata=root)
-    with (
-        socket.create_connection((address, 993), 20) as plain,
-        trust.wrap_socket(plain, server_hostname=name) as secure,
-    ):
-        der = secure.getpeercert(binary_form=True)
-        assert der is not None
-        return x509.load_der_x509_certificate(der).serial_number
-
-
-def test_hosts_of_both_debians_get_theirs_and_renew_it(
-    plane: tuple[ControlPlane, dict[str, UUID]], machine: Machine, pebble: Pebble
-) -> None:
-    control, ids = plane
-    host_id, address = ids[machine.name], machine.described["address"]
-    serials = []
-    for _ in range(2):
-        # The pass asks for it beside going on, and the next one pushes what has come.
-        assert control.reconciler.reconcile(host_id).reason is None
-        control.renewals.check(host_id)
-        with db.writing(control.engine) as session:
-            known = conditions.get_all(session, [host_id])[host_id, Type.CERTIFICATE_VALID]
-            certificates.renew(session, session.get_one(Host, host_id))
-        assert (known.status, known.message[:6]) == (Status.TRUE, "acme, "), known.message
-        assert control.reconciler.reconcile(host_id).reason is None
-        serials.append(shown(address, machine.described["hostname"], pebble.root))
-    assert serials[0] != serials[1]
