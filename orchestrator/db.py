@@ -1,20 +1,38 @@
-"""The database: engine, sessions, migrations."""
+"""The database: engine, sessions, migrations.
+
+On PostgreSQL transactions run beside one another, so they lock rows in one order: workspace,
+addresses, domains and mailboxes, conditions, hosts; rows of one table in the order of their ids.
+Who keeps to it never waits for somebody who waits for him.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, create_engine
 
+from orchestrator import wakeup
 from orchestrator.errors import ConfigurationError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+#: Connections that a process keeps, and those that it may open beside them for a while.
+POOL_SIZE = 5
+POOL_OVERFLOW = 25
+#: A server that is gone is noticed within half a minute (libpq's parameters, in seconds and ms).
+POSTGRESQL = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 
 def connect(url: str, *, foreign_keys: bool = True) -> Engine:
@@ -28,6 +46,9 @@ def connect(url: str, *, foreign_keys: bool = True) -> Engine:
         engine = create_engine(
             url,
             pool_pre_ping=not url.startswith("sqlite"),
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_OVERFLOW,
+            connect_args=POSTGRESQL if url.startswith("postgresql") else {},
             # Parameters hold encrypted and hashed secrets: never in an error or a log.
             hide_parameters=True,
         )
@@ -81,5 +102,45 @@ def reading(engine: Engine) -> Iterator[Session]:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Session]:
     """A session whose block is one transaction: all of it is committed, or none."""
-    with Session(engine, expire_on_commit=False) as session, session.begin():
-        yield session
+    with Session(engine, expire_on_commit=False) as session:
+        with session.begin():
+            yield session
+            wakeup.before_commit(session)
+        wakeup.after_commit(session, engine)
+
+
+def horizon(engine: Engine) -> datetime:
+    """A moment before which nothing was begun that a reader who starts now would miss.
+
+    What carries an earlier time is committed, or was begun by somebody who never will.
+    """
+    if engine.dialect.name == "sqlite":
+        # There is one writer: whoever has the lock has waited for the others.
+        with engine.begin():
+            return datetime.now(UTC)
+    oldest = text(
+        "SELECT least(clock_timestamp(), min(xact_start)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with engine.connect() as connection:
+        moment: datetime = connection.execute(oldest).scalar_one()
+    return moment.astimezone(UTC)
+
+
+@contextmanager
+def alone(engine: Engine, name: str) -> Iterator[bool]:
+    """Whether no other process is at the work of that name; none is during the block, then.
+
+    On SQLite always so: there is one reconciler.
+    """
+    if engine.dialect.name != "postgresql":
+        yield True
+        return
+    key = func.hashtextextended(name, 0)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        taken = bool(connection.scalar(select(func.pg_try_advisory_lock(key))))
+        try:
+            yield taken
+        finally:
+            if taken:
+                connection.scalar(select(func.pg_advisory_unlock(key)))

@@ -12,14 +12,14 @@ from uuid_utils.compat import uuid7
 
 from orchestrator import logs
 from orchestrator.conditions import Reason
-from orchestrator.db import reading, writing
+from orchestrator.db import horizon, reading, writing
 from orchestrator.errors import NotFound
 from orchestrator.fleet import Fleet, HostState, Wanted, compare, render
 from orchestrator.hosts.errors import HostError
 from orchestrator.hosts.jobs import Outcome
 from orchestrator.hosts.probe import Observed
 from orchestrator.issuers.authority import Authority
-from orchestrator.leases import Leases
+from orchestrator.leases import LeaseLostError, Leases
 from orchestrator.models import Host, Run, utcnow
 from orchestrator.plan import Plan, UnsafePlan
 from orchestrator.results import Result, add_run, record, set_conditions
@@ -40,13 +40,13 @@ class Reconciler:
         self._vault = vault
         self._fleet = fleet
         self._authority = Authority(settings.ca_file, settings.ca_key_file)
-        self._leases = Leases(engine, settings.lease_seconds)
+        self.leases = Leases(engine, settings.lease_seconds)
         #: Each host as it was seen when it was converged.
         self._converged: dict[UUID, Observed] = {}
 
     def close(self) -> None:
         """Give up renewing leases."""
-        self._leases.close()
+        self.leases.close()
 
     def plan(self, host_id: UUID, *, diffs: bool = True) -> Result:
         """What a pass would change; changes nothing.
@@ -73,7 +73,14 @@ class Reconciler:
         host = self._load(host_id)
         if host.paused:
             return Result(host.name, reason=Reason.PAUSED, message="the host is paused")
-        with self._leases.hold(host_id) as held:
+        try:
+            return self._reconcile(host, allow_removals)
+        except LeaseLostError as error:
+            return Result(host.name, reason=Reason.BUSY, message=str(error))
+
+    def _reconcile(self, host: Host, allow_removals: bool) -> Result:
+        host_id = host.id
+        with self.leases.hold(host_id) as held:
             if not held:
                 return Result(host.name, reason=Reason.BUSY, message="another pass holds it")
             started = time.monotonic()
@@ -87,6 +94,9 @@ class Reconciler:
                 with writing(self._engine) as session:
                     interval = self._settings.probe_interval
                     result = record(session, host, result, utcnow(), interval)
+                    row = session.get_one(Host, host_id)
+                    self.leases.require(row)
+                    self.leases.give_back(row)
                 result.log()
             return result
 
@@ -112,7 +122,7 @@ class Reconciler:
             if row is None:
                 raise NotFound("there is no such host")
             hosts.pause(session, row)
-        with self._leases.hold(host_id) as held:
+        with self.leases.hold(host_id) as held:
             host = self._load(host_id)
             if not held:
                 return Result(host.name, reason=Reason.BUSY, message="a pass holds it")
@@ -186,9 +196,9 @@ class Reconciler:
         if host.os is None:
             host.os = self._fleet.identify(host)
             with writing(self._engine) as session:
-                session.merge(host)
-        # What is committed from here on asks for another pass.
-        host.applied_at = utcnow()
+                session.get_one(Host, host.id).os = host.os
+        # What is older is in the spec; what is committed from here on asks for another pass.
+        host.applied_at = horizon(self._engine)
         source = self._settings.certificate_source
         with reading(self._engine) as session:
             settled = certificates.settled(session, source, host)
@@ -214,7 +224,8 @@ class Reconciler:
     def _next_generation(self, host: Host, observed: Observed) -> int:
         # The number is used up before it is sent: a pass that dies can't leave it to another.
         with writing(self._engine) as session:
-            row = session.get_one(Host, host.id)
+            row = session.get_one(Host, host.id, with_for_update={"key_share": True})
+            self.leases.require(row)
             row.generation = max(row.generation, observed.generation) + 1
             return row.generation
 
@@ -232,7 +243,7 @@ class Reconciler:
                 id=run_id,
                 host_id=host.id,
                 generation=generation,
-                owner=self._leases.owner,
+                owner=self.leases.owner,
                 outcome="",
                 message=message,
             )

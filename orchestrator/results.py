@@ -100,7 +100,8 @@ def record(session: Session, host: Host, result: Result, now: datetime, interval
     :param host: as it was loaded before the pass.
     :param interval: seconds between two looks at a host where nothing changes.
     """
-    row = session.get_one(Host, host.id)
+    set_conditions(session, host.id, result)
+    row = session.get_one(Host, host.id, with_for_update={"key_share": True})
     row.seen_release_id = host.release_id
     if result.reason is None:
         row.failures = 0
@@ -116,7 +117,6 @@ def record(session: Session, host: Host, result: Result, now: datetime, interval
         row.queue, row.load, row.free_kib = seen.queue, seen.load, seen.free_kib
         row.clock_skew = seen.clock_skew
     _complete_run(session, row, result)
-    set_conditions(session, host.id, result)
     return replace(result, requeue_after=wait)
 
 

@@ -1,29 +1,32 @@
-"""The loop: what is due is handed to threads, so that a dead host never delays another."""
+"""The loop: what is due is handed to threads, so that nothing slow delays anything else."""
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Event, Lock
+from functools import partial
+from threading import Event, Thread
 from uuid import UUID
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import Session
 
-from orchestrator.db import reading
-from orchestrator.models import utcnow
+from orchestrator.db import alone
+from orchestrator.lane import Lane
+from orchestrator.wakeup import Listener
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks at what is due: the longest that a committed change waits.
-TICK = 0.25
-#: How long a subject rests after a defect of ours.
-DEFECT_SECONDS = 30.0
-THREADS = 16
+#: Seconds between two looks at what is due where no wake-up came.
+POLL = 1.0
+THREADS = 8
+#: The database is away, or it did not let us through.
+AWAY = (OperationalError, InterfaceError)
 
+Claim = Callable[[Sequence[UUID]], Collection[UUID]]
 Observer = Callable[[str, object, float], None]
 
 
@@ -32,17 +35,22 @@ class Work:
     """Something that comes due subject by subject.
 
     :param due: the subjects whose time has come.
-    :param do: settles one of them; called in a thread of its own.
+    :param do: settles one of them; called in a thread.
+    :param claim: of the subjects given, those that no other reconciler has taken: they are ours
+        from then on. Without it every reconciler does what is due.
+    :param threads: the most subjects at a time; no other kind of work uses these threads.
     """
 
     kind: str
     due: Callable[[Session, datetime], Iterable[UUID]]
     do: Callable[[UUID], object]
+    claim: Claim | None = None
+    threads: int = THREADS
 
 
 @dataclass(frozen=True)
 class Chore:
-    """Something done every so many seconds."""
+    """Something done every so many seconds, by one reconciler at a time."""
 
     name: str
     seconds: float
@@ -65,57 +73,96 @@ class Scheduler:
     ) -> None:
         self._engine = engine
         self._observer = observer
-        self._works = {work.kind: work for work in works}
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pass")
-        self._busy: set[tuple[str, UUID]] = set()
-        self._lock = Lock()
+        self._asked = Event()
         self._closed = Event()
+        self._away = False
+        self._lanes = [
+            Lane(engine, w.due, partial(self._attempt, w), w.claim, w.threads, self._asked.set)
+            for w in works
+        ]
+        self._loop = Thread(target=self._run, name="scheduler")
+        self._listener: Listener | None = None
         self._jobs = BackgroundScheduler(
             timezone="UTC", job_defaults={"max_instances": 1, "coalesce": True}
         )
-        self._jobs.add_job(self._tick, "interval", seconds=TICK, id="tick")
         for chore in chores:
-            self._jobs.add_job(chore.do, "interval", seconds=chore.seconds, id=chore.name)
+            job = partial(self._chore, chore)
+            self._jobs.add_job(job, "interval", seconds=chore.seconds, id=chore.name)
 
     def start(self) -> None:
         """Begin; returns at once."""
+        self._loop.start()
+        self._listener = Listener(self._engine, self.look)
         self._jobs.start()
+
+    def look(self) -> None:
+        """Look at what is due now."""
+        for lane in self._lanes:
+            lane.asked = True
+        self._asked.set()
 
     def close(self) -> None:
         """Stop taking up work and wait for what is under way."""
         self._closed.set()
-        self._jobs.shutdown(wait=True)
-        self._threads.shutdown(wait=True)
+        self._asked.set()
+        if self._listener is not None:
+            self._listener.close()
+            self._jobs.shutdown(wait=True)
+            self._loop.join()
+        for lane in self._lanes:
+            lane.close()
 
-    def _tick(self) -> None:
-        now = utcnow()
-        with reading(self._engine) as session:
-            due = [(w.kind, key) for w in self._works.values() for key in w.due(session, now)]
-        for kind, subject in due:
-            self._submit(kind, subject)
+    def _run(self) -> None:
+        poll_at = 0.0
+        while not self._closed.is_set():
+            if time.monotonic() >= poll_at:
+                poll_at = time.monotonic() + POLL
+                self.look()
+            self._asked.clear()
+            for lane in self._lanes:
+                if lane.asked:
+                    self._take_up(lane)
+            self._asked.wait(max(0.0, poll_at - time.monotonic()))
 
-    def _submit(self, kind: str, subject: UUID) -> None:
-        with self._lock:
-            if (kind, subject) in self._busy:
-                return
-            self._busy.add((kind, subject))
-        self._threads.submit(self._run, kind, subject)
+    def _take_up(self, lane: Lane) -> None:
+        lane.asked = False
+        try:
+            lane.take_up()
+        except AWAY as error:
+            self._say_away(error)
+        except Exception:
+            log.exception("what is due can't be told")
+        else:
+            if self._away:
+                self._away = False
+                log.warning("the database serves us again")
 
-    def _run(self, kind: str, subject: UUID) -> None:
+    def _attempt(self, work: Work, subject: UUID) -> object:
         started = time.monotonic()
+        result: object
         try:
-            result = self._attempt(kind, subject)
-            self._observer(kind, result, time.monotonic() - started)
-            if isinstance(result, Exception):
-                self._closed.wait(DEFECT_SECONDS)
-        finally:
-            with self._lock:
-                self._busy.discard((kind, subject))
-
-    def _attempt(self, kind: str, subject: UUID) -> object:
-        try:
-            return self._works[kind].do(subject)
+            result = work.do(subject)
+        except AWAY as error:
+            self._say_away(error)
+            result = error
         except Exception as error:
             # One subject's defect must not end the loop for the others, nor spin.
-            log.exception("a pass over %s %s failed", kind, subject)
-            return error
+            log.exception("a pass over %s %s failed", work.kind, subject)
+            result = error
+        self._observer(work.kind, result, time.monotonic() - started)
+        return result
+
+    def _chore(self, chore: Chore) -> None:
+        try:
+            with alone(self._engine, chore.name) as ours:
+                if ours:
+                    chore.do()
+        except AWAY as error:
+            self._say_away(error)
+        except Exception:
+            log.exception("the chore %s failed", chore.name)
+
+    def _say_away(self, error: Exception) -> None:
+        if not self._away:
+            self._away = True
+            log.warning("the database does not serve us: %s", str(error).splitlines()[0])

@@ -8,6 +8,8 @@ import httpx
 import pytest
 from labkit import ROOT, Machine, Operator, Tenant
 
+pytest_plugins = ["databases"]
+
 LAB_JSON = ROOT / ".lab" / "lab.json"
 
 

@@ -41,11 +41,20 @@ def _authority() -> str:
 
 
 class Store:
-    """A control plane's database on a file, with its settings and master key."""
+    """A control plane's database with its settings and master key.
 
-    def __init__(self, directory: Path, *, request_size_limit: int = 1024 * 1024) -> None:
+    :param database_url: a migrated database; by default one on a file in the directory.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        database_url: str | None = None,
+        *,
+        request_size_limit: int = 1024 * 1024,
+    ) -> None:
         self.settings = Settings(
-            database_url=f"sqlite:///{directory / 'mailfleet.db'}",
+            database_url=database_url or f"sqlite:///{directory / 'mailfleet.db'}",
             master_key_file=directory / "master.key",
             ca_file=directory / "ca.pem",
             fleet_domain="fleetlab.net",
@@ -55,7 +64,8 @@ class Store:
         self.settings.ca_file.write_text(_authority())
         secrets.create_master_key(self.settings.master_key_file)
         self.engine: Engine = db.connect(self.settings.database_url)
-        SQLModel.metadata.create_all(self.engine)
+        if database_url is None:
+            SQLModel.metadata.create_all(self.engine)
         self.vault = Vault(self.settings.master_key_file)
 
     def close(self) -> None:

@@ -3,8 +3,8 @@
 import rich_click as click
 
 from api.app import serve as serve_api
+from orchestrator import copying, secrets
 from orchestrator import db as database
-from orchestrator import secrets
 from orchestrator.cli.app import App, pass_app
 
 
@@ -33,3 +33,15 @@ def init(app: App) -> None:
     secrets.create_master_key(app.settings.master_key_file)
     database.upgrade(app.settings.database_url)
     click.echo(f"ready: {app.settings.database_url}, master key {app.settings.master_key_file}")
+
+
+@db.command("copy")
+@click.option("--to", "target", required=True, help="SQLAlchemy URL of an empty database.")
+@pass_app
+def copy(app: App, target: str) -> None:
+    """Copy this installation into another database; stop the API and the reconcilers first.
+
+    Example: `mailfleet db copy --to postgresql+psycopg:///mailfleet`
+    """
+    counts = copying.copy(app.engine, target)
+    click.echo(f"copied {sum(counts.values())} rows: set database_url to the new database now")

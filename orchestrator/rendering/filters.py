@@ -16,7 +16,8 @@ from orchestrator.errors import Invalid
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _FQDN = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}")
 # No "+": recipient_delimiter would take what follows it away, and deliver to somebody else.
-_LOCAL_PART = re.compile(r"[a-z0-9_](?:[a-z0-9_='-]|\.(?=[a-z0-9_='-]))*")
+_LOCAL_PART = r"[a-z0-9_](?:[a-z0-9_='-]|\.(?=[a-z0-9_='-]))*"
+_EMAIL = re.compile(rf"(?=.{{1,64}}@){_LOCAL_PART}@(?=.{{1,253}}\Z)(?:{_LABEL}\.)+{_LABEL}")
 _SELECTOR = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _TRANSPORT = re.compile(r"out-[0-9a-f-]+")
 # crypt(5) and Dovecot's schemes; ":" separates fields and "%" starts a Dovecot variable.
@@ -31,10 +32,7 @@ def fqdn(value: object) -> str:
 
 def email(value: object) -> str:
     """A mailbox's address: lower-case, of characters that no map, path or field gives a meaning."""
-    text = value if isinstance(value, str) else ""
-    local, _, domain = text.rpartition("@")
-    _match("e-mail address", _LOCAL_PART, local, 64)
-    return f"{local}@{_match('e-mail address', _FQDN, domain, 253)}"
+    return _match("e-mail address", _EMAIL, value, 318)
 
 
 def ip(value: object) -> str:

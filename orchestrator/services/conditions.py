@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from uuid import UUID
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from orchestrator.conditions import Reason, Status, Type
@@ -31,8 +32,14 @@ def set_(  # noqa: PLR0917 - status, reason and message are one observation, pas
     found = select(Condition).where(Condition.subject_id == subject_id, Condition.type == type_)
     row = session.exec(found).first()
     if row is None:
-        row = Condition(subject_id=subject_id, type=type_, status=status, reason=reason)
-        session.add(row)
+        new = Condition(subject_id=subject_id, type=type_, status=status, reason=reason)
+        try:
+            with session.begin_nested():
+                session.add(new)
+        except IntegrityError:  # another reconciler was the first to see something
+            row = session.exec(found).one()
+        else:
+            row = new
     if row.status != status:
         row.transition_at = now
     row.status = status

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from orchestrator import transit
 from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.mail.types import MailboxAccess
 from orchestrator.models import (
@@ -23,7 +24,7 @@ from orchestrator.models import (
 )
 from orchestrator.secrets import Vault, hash_password, new_password
 from orchestrator.services import validation
-from orchestrator.services.rows import unique
+from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake, wake_workspace
 from orchestrator.settings import CertificateSource, Settings
 
@@ -59,6 +60,7 @@ def create(
         raise Invalid("emails holds the same address twice", field="emails")
     # Before the first query: on SQLite that starts the transaction, and hashing takes time.
     credentials = [_credentials(vault) for _ in wanted]
+    lock(session, Workspace, [workspace.id])
     domains = _domains_of(session, workspace, wanted)
     _require_new(session, workspace, wanted)
     load = _load(session, workspace)
@@ -115,18 +117,25 @@ def _require_new(session: Session, workspace: Workspace, emails: list[str]) -> N
 
 def _load(session: Session, workspace: Workspace) -> Counter[UUID]:
     # IPv4 only: large receivers are still not all reachable over IPv6.
-    mine = select(Address.id).where(
-        Address.workspace_id == workspace.id,
-        Address.state == AddressState.ASSIGNED,
-        Address.version == 4,
+    assigned = (
+        select(Address.id, Host.draining)
+        .join(Host, col(Host.id) == col(Address.host_id))
+        .where(
+            Address.workspace_id == workspace.id,
+            Address.state == AddressState.ASSIGNED,
+            Address.version == 4,
+            col(Address.id).not_in(transit.sources(session)),
+        )
     )
+    rows = session.exec(assigned).all()
+    mine = [id_ for id_, draining in rows if not draining] or [id_ for id_, _ in rows]
     used = (
         select(Mailbox.address_id, func.count())
         .where(Mailbox.workspace_id == workspace.id, col(Mailbox.deleted_at).is_(None))
         .group_by(col(Mailbox.address_id))
     )
     counts = dict(session.exec(used).all())
-    load = Counter({id_: counts.get(id_, 0) for id_ in session.exec(mine)})
+    load = Counter({id_: counts.get(id_, 0) for id_ in mine})
     if not load:
         raise Conflict("the workspace has no dedicated IPv4 address")
     return load
@@ -161,6 +170,7 @@ def get(session: Session, workspace: Workspace, mailbox_id: UUID) -> Placed:
 
 def delete(session: Session, workspace: Workspace, mailbox_id: UUID) -> Mailbox:
     """Delete a mailbox; hosts forget it with their next pass."""
+    lock(session, Workspace, [workspace.id])
     mailbox = get(session, workspace, mailbox_id).mailbox
     mailbox.deleted_at = utcnow()
     session.add(mailbox)

@@ -1,12 +1,14 @@
 """What every service does with rows."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from orchestrator.errors import Conflict
+from orchestrator.models import Domain, Host, Workspace
 
 
 @contextmanager
@@ -20,3 +22,14 @@ def unique(session: Session, message: str) -> Iterator[None]:
         session.flush()
     except IntegrityError:
         raise Conflict(message) from None
+
+
+def lock(
+    session: Session, table: type[Workspace] | type[Domain] | type[Host], ids: Collection[UUID]
+) -> None:
+    """Let nobody else change the rows before this transaction ends; in order (see ``db``).
+
+    SQLite has one writer in any case.
+    """
+    rows = select(table.id).where(col(table.id).in_(ids)).order_by(col(table.id))
+    session.exec(rows.with_for_update(key_share=True)).all()

@@ -1,18 +1,22 @@
-"""Waking the reconciler: what must be looked at again is due now. It polls, so this is all."""
+"""Waking the reconcilers: what must be looked at again is due now, and they are told to look."""
 
 from collections.abc import Collection
 from uuid import UUID
 
 from sqlmodel import Session, col, select, update
 
+from orchestrator import wakeup
 from orchestrator.models import Address, AddressState, Domain, Host, utcnow
+from orchestrator.services.rows import lock
 
 
 def wake(session: Session, host_ids: Collection[UUID]) -> None:
     """The hosts must be other than they are."""
     if host_ids:
+        lock(session, Host, host_ids)
         hosts = update(Host).where(col(Host.id).in_(host_ids))
         session.exec(hosts.values(due_at=utcnow()))
+        wakeup.request(session)
 
 
 def wake_workspace(session: Session, workspace_id: UUID) -> None:
@@ -25,7 +29,10 @@ def wake_workspace(session: Session, workspace_id: UUID) -> None:
 
 def wake_dns(session: Session, workspace_id: UUID) -> None:
     """The records of the workspace's domains have changed: its hosts, its addresses."""
-    domains = update(Domain).where(
+    rows = select(Domain.id).where(
         col(Domain.workspace_id) == workspace_id, col(Domain.deleted_at).is_(None)
     )
-    session.exec(domains.values(dns_due_at=utcnow()))
+    ids = session.exec(rows).all()
+    lock(session, Domain, ids)
+    session.exec(update(Domain).where(col(Domain.id).in_(ids)).values(dns_due_at=utcnow()))
+    wakeup.request(session)

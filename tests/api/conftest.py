@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from litestar.testing import TestClient
@@ -14,13 +13,6 @@ from orchestrator.models import Domain, Host, Workspace
 from orchestrator.services.mailboxes import Placed
 
 Client = TestClient[Dispatcher]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

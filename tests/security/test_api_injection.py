@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import KINDS, Databases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from litestar.testing import TestClient
@@ -28,12 +29,18 @@ HOSTILE = st.text(
 )
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+@pytest.fixture(scope="module", params=KINDS)
+def store(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    databases: Databases,
+    few_keys: None,
+) -> Iterator[Store]:
     directory: Path = tmp_path_factory.mktemp("store")
-    made = Store(directory)
-    yield made
-    made.close()
+    with databases.migrated(request.param, directory) as url:
+        made = Store(directory, url)
+        yield made
+        made.close()
 
 
 @pytest.fixture(scope="module")

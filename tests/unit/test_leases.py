@@ -1,27 +1,15 @@
 """Leases: one holder at a time, renewed while held, free again when the holder is gone."""
 
 import time
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
 
-from orchestrator import db
 from orchestrator.db import reading, writing
 from orchestrator.leases import Leases
 from orchestrator.models import Host, utcnow
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    url = f"sqlite:///{tmp_path / 'mailfleet.db'}"
-    db.upgrade(url)
-    made = db.connect(url)
-    yield made
-    made.dispose()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from databases import KINDS, PostgreSQL
 from sqlmodel import SQLModel
 
 import orchestrator.models  # noqa: F401 - registers the tables
@@ -15,9 +16,17 @@ from orchestrator.errors import ConfigurationError
 REVISIONS = [script.revision for script in ScriptDirectory(str(db.MIGRATIONS)).walk_revisions()]
 
 
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'mailfleet.db'}"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.empty()
+
+
 @pytest.mark.parametrize("start", [None, *REVISIONS])
-def test_every_earlier_schema_is_brought_up(tmp_path: Path, start: str | None) -> None:
-    url = f"sqlite:///{tmp_path / 'mailfleet.db'}"
+def test_every_earlier_schema_is_brought_up(url: str, start: str | None) -> None:
     if start is not None:
         db.upgrade(url, start)
     db.upgrade(url)
@@ -30,8 +39,7 @@ def test_every_earlier_schema_is_brought_up(tmp_path: Path, start: str | None) -
     engine.dispose()
 
 
-def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'mailfleet.db'}"
+def test_a_database_of_a_newer_version_is_refused(url: str) -> None:
     db.upgrade(url)
     engine = db.connect(url)
     with engine.begin() as connection:
@@ -41,7 +49,15 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         db.upgrade(url)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "nosuch://x", "sqlite:////proc/nowhere/x.db"])
-def test_an_unusable_database_is_said_clearly(url: str) -> None:
+@pytest.mark.parametrize(
+    "unusable",
+    [
+        "nonsense",
+        "nosuch://x",
+        "sqlite:////proc/nowhere/x.db",
+        "postgresql+psycopg://nobody@/x?host=/proc/nowhere",
+    ],
+)
+def test_an_unusable_database_is_said_clearly(unusable: str) -> None:
     with pytest.raises(ConfigurationError):
-        db.upgrade(url)
+        db.upgrade(unusable)

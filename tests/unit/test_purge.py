@@ -1,14 +1,11 @@
 """Deleted rows go once every host has applied their absence, not before."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 from sqlmodel import select
 
-from orchestrator import db
 from orchestrator.db import writing
 from orchestrator.models import Domain, Host, Workspace, utcnow
 from orchestrator.services import purge
@@ -16,18 +13,13 @@ from orchestrator.services import purge
 NOW = utcnow()
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    url = f"sqlite:///{tmp_path / 'mailfleet.db'}"
-    db.upgrade(url)
-    made = db.connect(url)
-    with writing(made) as session:
+@pytest.fixture(autouse=True)
+def domain(engine: Engine) -> None:
+    with writing(engine) as session:
         owner = Workspace(slug="acme", name="Acme", verification_token="t")
         session.add(owner)
         session.flush()
         session.add(Domain(name="acme.com", workspace_id=owner.id, deleted_at=NOW))
-    yield made
-    made.dispose()
 
 
 def add_host(engine: Engine, name: str, applied: float | None) -> None:

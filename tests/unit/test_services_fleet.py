@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlmodel import Session, select
@@ -22,13 +21,6 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.services import addresses, hosts, mailboxes, zones
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture
