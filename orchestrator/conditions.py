@@ -34,6 +34,7 @@ class Type(StrEnum):
     SPF_OK = "SpfOk"
     DKIM_OK = "DkimOk"
     DMARC_OK = "DmarcOk"
+    DKIM_ROTATED = "DkimRotated"
     # releases of the templates
     ROLLED_OUT = "RolledOut"
 
@@ -77,6 +78,7 @@ class Reason(StrEnum):
     TSIG_REJECTED = "TsigRejected"
     SERVER_UNREACHABLE = "DnsServerUnreachable"
     CLAIMED_ELSEWHERE = "ClaimedElsewhere"
+    AWAITED = "Awaited"
     # certificates
     ISSUANCE_PENDING = "IssuancePending"
     ISSUANCE_FAILED = "IssuanceFailed"
@@ -92,6 +94,9 @@ class Reason(StrEnum):
     PTR_NOT_CONFIRMED = "PtrNotConfirmed"
     SIGNATURE_INVALID = "SignatureInvalid"
     NOT_SENT = "NotSent"
+    # moves
+    COPY_FAILED = "CopyFailed"
+    IN_USE = "InUse"
 
 
 REMEDIES: dict[Reason, str] = {
@@ -134,6 +139,10 @@ REMEDIES: dict[Reason, str] = {
     Reason.TSIG_REJECTED: "Compare the key's name, algorithm and secret with the server's.",
     Reason.SERVER_UNREACHABLE: "Check the zone's server address and port 53 (TCP) from here.",
     Reason.CLAIMED_ELSEWHERE: "Another workspace has proven this domain.",
+    Reason.AWAITED: (
+        "Wait; where the zone is not managed, publish the new record of "
+        "`mailfleet domains records NAME`."
+    ),
     Reason.ISSUANCE_PENDING: "Wait: the reconciler is getting the certificate.",
     Reason.ISSUANCE_FAILED: (
         "Follow the CA's words; it is asked again by itself, or now by "
@@ -152,5 +161,7 @@ REMEDIES: dict[Reason, str] = {
     Reason.WRONG_EHLO: "Run `reconcile apply`: the host's transports differ from the plan.",
     Reason.PTR_NOT_CONFIRMED: "Publish the PTR, and the same name's A or AAAA record.",
     Reason.SIGNATURE_INVALID: "Check the host's DKIM record, then OpenDKIM's log.",
+    Reason.COPY_FAILED: "Look at the disk and Dovecot's log of both hosts; it is tried again.",
+    Reason.IN_USE: "A session on the old host doesn't end: look at `doveadm who` there.",
     Reason.NOT_SENT: "The host refused the probe message; look at its mail log.",
 }

@@ -10,7 +10,9 @@ from orchestrator.dns.resolver import Resolver, is_public, system_nameservers
 from orchestrator.egress import Egress
 from orchestrator.fleet import Fleet
 from orchestrator.mail.receiver import ProbeReceiver
+from orchestrator.mover import Mover
 from orchestrator.proofs import Proofs
+from orchestrator.publication import Publication
 from orchestrator.reconciler import Reconciler
 from orchestrator.renewals import Renewals
 from orchestrator.rollouts import Rollouts
@@ -29,6 +31,7 @@ class ControlPlane:
     def __init__(self, engine: Engine, settings: Settings, vault: Vault) -> None:
         self.engine = engine
         self.settings = settings
+        self.vault = vault
         self.resolver = Resolver(
             settings.resolvers or system_nameservers(),
             settings.dns_timeout,
@@ -36,8 +39,10 @@ class ControlPlane:
         )
         self.fleet = Fleet(settings, vault)
         self.reconciler = Reconciler(engine, settings, vault, self.fleet)
-        self.proofs = Proofs(engine, settings, vault, self.resolver)
+        self.publication = Publication(engine, settings, vault)
+        self.proofs = Proofs(engine, settings, self.publication, self.resolver)
         self.egress = Egress(engine, settings, self.fleet)
+        self.mover = Mover(engine, settings, self.fleet)
         self.renewals = Renewals(engine, settings, vault, self.resolver)
         self.rollouts = Rollouts(engine, settings)
         self._receiver: ProbeReceiver | None = None

@@ -7,13 +7,14 @@ Who keeps to it never waits for somebody who waits for him.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, event, func, select
+from sqlalchemy import Engine, event, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, create_engine
 
@@ -106,6 +107,24 @@ def writing(engine: Engine) -> Iterator[Session]:
             yield session
             wakeup.before_commit(session)
         wakeup.after_commit(session, engine)
+
+
+def horizon(engine: Engine) -> datetime:
+    """A moment before which nothing was begun that a reader who starts now would miss.
+
+    What carries an earlier time is committed, or was begun by somebody who never will.
+    """
+    if engine.dialect.name == "sqlite":
+        # There is one writer: whoever has the lock has waited for the others.
+        with engine.begin():
+            return datetime.now(UTC)
+    oldest = text(
+        "SELECT least(clock_timestamp(), min(xact_start)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with engine.connect() as connection:
+        moment: datetime = connection.execute(oldest).scalar_one()
+    return moment.astimezone(UTC)
 
 
 @contextmanager

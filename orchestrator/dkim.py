@@ -1,6 +1,8 @@
 """DKIM keys: their generation and their selectors."""
 
 import base64
+import re
+from collections.abc import Iterable
 from datetime import datetime
 
 from cryptography.hazmat.primitives import serialization
@@ -8,6 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 #: RFC 8301: signers use at least 2048 bits; more does not fit one TXT string well.
 KEY_BITS = 2048
+
+_SELECTOR = re.compile(r"adbtd-(\d{4})([a-z]*)")
 
 
 def generate() -> tuple[str, str]:
@@ -27,6 +31,25 @@ def generate() -> tuple[str, str]:
     return private.decode(), base64.b64encode(public).decode()
 
 
-def selector(now: datetime) -> str:
-    """The selector of a key made now, such as ``adbtd-2026``."""
-    return f"adbtd-{now.year}"
+def selector(now: datetime, used: Iterable[str] = ()) -> str:
+    """The selector of a key made now: ``adbtd-2026``, then ``adbtd-2026b``, ``adbtd-2026c`` …
+
+    It comes after all that are ``used``, so none is used again even where older ones have been
+    forgotten, or the clock went back.
+    """
+    matches = [match for match in map(_SELECTOR.fullmatch, used) if match]
+    year, _, suffix = max(
+        ((int(match[1]), len(match[2]), match[2]) for match in matches), default=(0, 0, "")
+    )
+    if now.year > year:
+        return f"adbtd-{now.year}"
+    return f"adbtd-{year}{_after(suffix)}"
+
+
+def _after(suffix: str) -> str:
+    if not suffix:
+        return "b"
+    head, last = suffix[:-1], suffix[-1]
+    if last != "z":
+        return head + chr(ord(last) + 1)
+    return (_after(head) if head else "a") + "a"

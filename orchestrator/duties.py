@@ -1,6 +1,7 @@
 """What a reconciler has to do, and when each of it is due."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -10,14 +11,24 @@ from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from orchestrator import dkim, transit
 from orchestrator import leases as leasing
 from orchestrator.backoff import LONGEST_SECONDS
 from orchestrator.conditions import Status, Type
 from orchestrator.control import ControlPlane
-from orchestrator.db import writing
-from orchestrator.models import Address, Condition, Domain, Host, utcnow
+from orchestrator.db import reading, writing
+from orchestrator.errors import Conflict
+from orchestrator.models import Address, Condition, Domain, Host, Move, utcnow
 from orchestrator.scheduler import Chore, Claim, Work
-from orchestrator.services import addresses, clock, issuances, purge, runs
+from orchestrator.services import (
+    addresses,
+    clock,
+    dkim_rotation,
+    issuances,
+    publication,
+    purge,
+    runs,
+)
 
 
 def works(control: ControlPlane) -> list[Work]:
@@ -33,6 +44,8 @@ def works(control: ControlPlane) -> list[Work]:
         Work("names", _names, control.proofs.check_host_names, put_off(Host.dns_due_at)),
         Work("domain", _domains, control.proofs.check_domain, put_off(Domain.dns_due_at), 16),
         Work("egress", _egress, control.egress.send, put_off(Address.egress_due_at)),
+        Work("withdrawal", publication.due_subjects, control.publication.withdraw, threads=4),
+        Work("move", _moves, control.mover.advance, threads=16),
         Work("certificate", _certificates(control), control.renewals.check, threads=4),
     ]
 
@@ -52,12 +65,24 @@ def chores(control: ControlPlane) -> list[Chore]:
             purge.deleted(session)
             clock.set_right(session, utcnow(), longest)
 
+    def rotate() -> None:
+        with reading(control.engine) as session:
+            old = dkim_rotation.due(session, control.settings, utcnow())
+        for domain in old:
+            pair = dkim.generate()
+            # Another reconciler may have been faster.
+            with suppress(Conflict), writing(control.engine) as session:
+                row = session.get_one(Domain, domain.id)
+                dkim_rotation.add(session, control.vault, row, pair)
+
     def forget_runs() -> None:
         with writing(control.engine) as session:
             runs.prune(session, control.settings.runs_kept)
 
     return [
         Chore("expire probes", 5, control.egress.expire),
+        Chore("abandoned records", 5, control.publication.abandon),
+        Chore("rotate keys", 60, rotate),
         Chore("rollout", 1, control.rollouts.step),
         Chore("tidy", 60, tidy),
         Chore("forget runs", 600, forget_runs),
@@ -95,6 +120,11 @@ def _names(session: Session, now: datetime) -> Iterable[UUID]:
 def _domains(session: Session, now: datetime) -> Iterable[UUID]:
     rows = select(Domain.id).where(Domain.dns_due_at <= now, col(Domain.deleted_at).is_(None))
     return session.exec(rows.order_by(col(Domain.dns_due_at)))
+
+
+def _moves(session: Session, now: datetime) -> Iterable[UUID]:
+    under_way = col(Move.phase).in_(transit.UNDER_WAY)
+    return session.exec(select(Move.id).where(Move.due_at <= now, under_way))
 
 
 def _egress(session: Session, now: datetime) -> Iterable[UUID]:

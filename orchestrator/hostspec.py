@@ -15,6 +15,12 @@ from typing import Literal
 OsName = Literal["debian12", "debian13"]
 
 
+def mail_home(email: str) -> str:
+    """Where a host keeps the mail of a mailbox."""
+    local, _, domain = email.rpartition("@")
+    return f"/var/vmail/{domain}/{local}"
+
+
 @dataclass(frozen=True)
 class AddressSpec:
     """One dedicated IP of the host. ``name`` is its PTR name and therefore its EHLO name."""
@@ -35,32 +41,44 @@ class AddressSpec:
 
 @dataclass(frozen=True)
 class DkimKeySpec:
-    """A key that signs for ``domain``: ``<selector>._domainkey.<domain>``."""
+    """A key of ``domain``, published at ``<selector>._domainkey.<domain>``.
+
+    One that doesn't sign any more stays on the host all the same: OpenDKIM keeps the tables that
+    it began an SMTP session with, so a long session still signs with the key of its beginning.
+    """
 
     domain: str
     selector: str
     private_key: str = dataclasses.field(repr=False)
+    signs: bool = True
 
 
 @dataclass(frozen=True)
 class MailboxSpec:
     """A mailbox that lives on this host, and the dedicated IP that its mail leaves from.
 
-    ``quota_mib`` is in MiB, 0 for none.
+    ``quota_mib`` is in MiB, 0 for none. While it is ``held`` its owner can send, but mail to
+    it waits in the queue and nobody can open it: it is being copied to another host.
     """
 
     email: str
     password_hash: str = dataclasses.field(repr=False)
     egress_ip: str
     quota_mib: int
+    held: bool = False
 
 
 @dataclass(frozen=True)
 class RemoteMailboxSpec:
-    """A mailbox of a domain that this host accepts mail for, but that lives on another host."""
+    """A mailbox of a domain that this host accepts mail for, but that lives on another host.
+
+    ``former_ip`` is the address that its mail left from while it lived here: what is still
+    queued does so.
+    """
 
     email: str
     hostname: str
+    former_ip: str | None = None
 
 
 @dataclass(frozen=True)

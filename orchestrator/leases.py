@@ -138,28 +138,33 @@ class Leases:
             self._held.discard(host_id)
 
     def _release(self, host_ids: set[UUID]) -> None:
-        ours = col(Host.lease_owner) == self.owner
         # Where the database is away, it runs out.
-        with contextlib.suppress(SQLAlchemyError), writing(self._engine) as session:
-            _change(session, Host, host_ids, ours, {"lease_owner": None, "lease_until": None})
+        with contextlib.suppress(SQLAlchemyError):
+            self._update(host_ids, {"lease_owner": None, "lease_until": None})
+
+    def renew(self) -> None:
+        """Hold what is held for another lease's length.
+
+        :raises SQLAlchemyError: when the database is away.
+        """
+        with self._lock:
+            held = set(self._held)
+        self._update(held, {"lease_until": utcnow() + self._length})
+
+    def _update(self, host_ids: set[UUID], values: dict[str, Any]) -> None:
+        ours = col(Host.lease_owner) == self.owner
+        with writing(self._engine) as session:
+            _change(session, Host, host_ids, ours, values, skip_locked=False)
 
     def _keep(self, every: float) -> None:
         pause = every
         while not self._stop.wait(pause):
-            with self._lock:
-                held = set(self._held)
             try:
-                self._renew(held)
+                self.renew()
             except SQLAlchemyError:
                 pause = min(RETRY, every)
             else:
                 pause = every
-
-    def _renew(self, host_ids: set[UUID]) -> None:
-        ours = col(Host.lease_owner) == self.owner
-        with writing(self._engine) as session:
-            values = {"lease_until": utcnow() + self._length}
-            _change(session, Host, host_ids, ours, values, skip_locked=False)
 
 
 def put_off(engine: Engine, due: Any, seconds: float, ids: Iterable[UUID]) -> list[UUID]:

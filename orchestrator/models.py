@@ -12,6 +12,7 @@ from sqlmodel import Field, SQLModel
 from uuid_utils.compat import uuid7
 
 from orchestrator.conditions import Reason, Status, Type
+from orchestrator.dns.records import Purpose
 from orchestrator.settings import CertificateSource
 
 SQLModel.metadata.naming_convention = MetaData(
@@ -92,10 +93,36 @@ class OrderStatus(StrEnum):
 
 
 class DkimState(StrEnum):
-    """Lifecycle of a DKIM key."""
+    """Lifecycle of a DKIM key; its record is published in all of them."""
 
+    PENDING = "pending"
     ACTIVE = "active"
     RETIRED = "retired"
+
+
+class MovePhase(StrEnum):
+    """How far the move of one address's mail to another address is."""
+
+    #: The new address comes into service; both are named in DNS.
+    PREPARING = "preparing"
+    #: Mailboxes are copied while the old host serves them.
+    COPYING = "copying"
+    #: Mailbox by mailbox goes over.
+    SWITCHING = "switching"
+    #: The old host still hands on what reaches it, until nothing in DNS names it any more.
+    OVERLAPPING = "overlapping"
+    DONE = "done"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+
+class RelocationState(StrEnum):
+    """Who serves a mailbox that is moving."""
+
+    WAITING = "waiting"
+    #: Nobody for a moment: its mail waits while the last of it is copied.
+    HELD = "held"
+    MOVED = "moved"
 
 
 class ReleaseState(StrEnum):
@@ -179,6 +206,9 @@ class Host(Row, table=True):
     #: Filled by the first probe: ``debian12`` or ``debian13``.
     os: str | None = None
     paused: bool = False
+    pause_reason: str = ""
+    #: Takes no new addresses, mailboxes or MX records; what it has is served on.
+    draining: bool = False
     #: When the next pass is due; a committed change sets it to now.
     due_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime, index=True)
     #: When its names, and those of its addresses, are looked at in DNS next.
@@ -307,11 +337,46 @@ class Domain(Row, table=True):
 class DkimKey(Row, table=True):
     """A signing key; ``private_key`` is encrypted, ``public_key`` is the record's ``p=``."""
 
+    __table_args__ = (
+        Index(
+            "uq_dkimkey_pending",
+            "domain_id",
+            unique=True,
+            sqlite_where=text("state = 'pending'"),
+            postgresql_where=text("state = 'pending'"),
+        ),
+    )
+
     domain_id: UUID = Field(foreign_key="domain.id", index=True)
     selector: str
     private_key: str
     public_key: str
-    state: DkimState = Field(default=DkimState.ACTIVE, sa_type=_as_text(DkimState))
+    state: DkimState = Field(default=DkimState.PENDING, sa_type=_as_text(DkimState))
+    #: Since when the record was seen at every look; it is the new key's time of probation.
+    seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: Since when hosts are told to sign with it.
+    activated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: Since when no host signs with it any more; until then a retired key still may.
+    retired_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class PublishedRecord(Row, table=True):
+    """A record that we wrote into a zone, until it is withdrawn from there.
+
+    The subject is the domain, host or address that it is for; it may be gone already. An SPF
+    record is kept address by address, because we share it with the tenant.
+    """
+
+    __table_args__ = (UniqueConstraint("zone_id", "name", "type", "value"),)
+
+    zone_id: UUID = Field(foreign_key="zone.id")
+    subject_id: UUID = Field(index=True)
+    purpose: Purpose = Field(sa_type=_as_text(Purpose))
+    type: str
+    name: str
+    value: str
+    #: When it goes, because nobody expects it any more.
+    withdraw_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
 
 
 class Mailbox(Row, table=True):
@@ -336,6 +401,47 @@ class Mailbox(Row, table=True):
     password_hash: str
     quota_mib: int
     deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Move(Row, table=True):
+    """The mail of one address on its way to another host's address of the same workspace."""
+
+    workspace_id: UUID = Field(foreign_key="workspace.id", index=True)
+    source_id: UUID = Field(foreign_key="address.id", index=True)
+    target_id: UUID = Field(foreign_key="address.id", index=True)
+    #: Whether the target came out of the pool for this move.
+    target_taken: bool
+    #: Whether it goes on without having seen the new records in DNS.
+    ignore_dns: bool = False
+    phase: MovePhase = Field(default=MovePhase.PREPARING, sa_type=_as_text(MovePhase))
+    #: A moment after its last change was committed; None until the mover has seen that change.
+    settling_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: Since when DNS no longer names the source.
+    unnamed_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: When it is taken up next, which is also until when a mover has claimed it.
+    due_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime, index=True)
+    #: The latest claim; an older one may change nothing any more.
+    claim: str = ""
+    failures: int = 0
+    reason: Reason | None = Field(default=None, sa_type=_as_text(Reason))
+    message: str = ""
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Relocation(Row, table=True):
+    """One mailbox of a move."""
+
+    __table_args__ = (UniqueConstraint("move_id", "mailbox_id"),)
+
+    move_id: UUID = Field(foreign_key="move.id")
+    mailbox_id: UUID = Field(foreign_key="mailbox.id", index=True)
+    state: RelocationState = Field(
+        default=RelocationState.WAITING, sa_type=_as_text(RelocationState)
+    )
+    #: Messages that the last copy held, once there was one.
+    messages: int | None = None
+    #: Digest of what the old host held of it when it went over.
+    listing: str | None = None
 
 
 class Condition(Row, table=True):

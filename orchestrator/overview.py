@@ -38,6 +38,7 @@ EXPECTED = {
         Type.SPF_OK,
         Type.DKIM_OK,
         Type.DMARC_OK,
+        Type.DKIM_ROTATED,
     ),
 }
 
@@ -66,8 +67,12 @@ class Line:
 
     @property
     def informative(self) -> bool:
-        """Whether it is no fault that this doesn't hold: some zones are not ours to write."""
-        return self.type is Type.RECORDS_PUBLISHED and self.reason is Reason.NOT_MANAGED
+        """Whether it is no fault that this doesn't hold.
+
+        Some zones are not ours to write, and while a new DKIM key waits the old one signs.
+        """
+        unmanaged = self.type is Type.RECORDS_PUBLISHED and self.reason is Reason.NOT_MANAGED
+        return unmanaged or self.type is Type.DKIM_ROTATED
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -4,7 +4,7 @@ Each check publishes first where the zone is ours, then looks as anybody would, 
 what it saw as conditions. A check that could not look says Unknown and demotes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,13 +14,20 @@ from sqlmodel import Session, select
 
 from orchestrator.conditions import Reason, Status, Type
 from orchestrator.db import reading, writing
-from orchestrator.dns.publishing import DnsUpdateError, ZoneKey, publish
-from orchestrator.dns.records import ExpectedRecord, Purpose, address_records, host_records
+from orchestrator.dns.judgement import Answers, judge
+from orchestrator.dns.records import (
+    ExpectedRecord,
+    Purpose,
+    address_records,
+    dkim_name,
+    host_records,
+)
 from orchestrator.dns.resolver import Resolver
-from orchestrator.dns.verification import Observation, verify_ptr, verify_records
-from orchestrator.models import Address, Domain, Host, utcnow
-from orchestrator.secrets import Vault
-from orchestrator.services import conditions, domains, zones
+from orchestrator.dns.verification import Observation, gather, negative_ttl, verify_ptr
+from orchestrator.models import Address, DkimKey, DkimState, Domain, Host, utcnow
+from orchestrator.publication import Publication
+from orchestrator.services import conditions, dkim_rotation, domains
+from orchestrator.services import publication as ledger
 from orchestrator.services.wake import wake_workspace
 from orchestrator.settings import Settings
 
@@ -28,20 +35,34 @@ TYPES = {
     Purpose.OWNERSHIP: Type.OWNERSHIP_PROVEN,
     Purpose.MX: Type.MX_OK,
     Purpose.SPF: Type.SPF_OK,
-    Purpose.DKIM: Type.DKIM_OK,
     Purpose.DMARC: Type.DMARC_OK,
 }
+
+
+def _each_key(
+    domain: Domain,
+    keys: Sequence[DkimKey],
+    records: Sequence[ExpectedRecord],
+    answers: Answers,
+) -> dict[str, Observation]:
+    """What was seen of each key's own record, by selector."""
+    names = {dkim_name(key.selector, domain.name): key.selector for key in keys}
+    return {
+        names[record.name]: judge(answers, [record], spf_ips=())[0]
+        for record in records
+        if record.name in names
+    }
 
 
 class Proofs:
     """DNS and reverse DNS of domains, hosts and addresses."""
 
     def __init__(
-        self, engine: Engine, settings: Settings, vault: Vault, resolver: Resolver
+        self, engine: Engine, settings: Settings, publication: Publication, resolver: Resolver
     ) -> None:
         self._engine = engine
         self._settings = settings
-        self._vault = vault
+        self._publication = publication
         self._resolver = resolver
 
     def check_domain(self, domain_id: UUID) -> list[Observation]:
@@ -53,20 +74,29 @@ class Proofs:
             domain = session.get(Domain, domain_id)
             if domain is None or domain.deleted_at is not None:
                 return []
-            records = domains.expected_records(session, self._settings, domain)
-            zone = zones.key(session, self._vault, domain.name, domain.workspace_id)
-        published = self._publish(zone, records)
-        spf_ips = domains.spf_ips(records)
-        seen = verify_records(self._resolver, records, spf_ips=spf_ips)
+            expected = domains.expected_records(session, self._settings, domain)
+            records = ledger.with_lingering(session, domain_id, expected)
+            keys = dkim_rotation.keys(session, domain_id)
+        owned = dict.fromkeys(records, domain_id)
+        published = self._publication.publish(owned, domain.workspace_id)
+        answers = gather(self._resolver, records)
+        seen = judge(answers, records, spf_ips=domains.spf_ips(expected))
+        signatures = _each_key(domain, keys, records, answers)
+        waiting = any(key.state is DkimState.PENDING for key in keys)
+        negative = negative_ttl(self._resolver, domain.name) if waiting else 0
         with writing(self._engine) as session:
-            conditions.set_(session, domain_id, Type.RECORDS_PUBLISHED, *published)
-            self._keep(session, domain_id, seen)
+            row = session.get(Domain, domain_id)
+            if row is None or row.deleted_at is not None:
+                return seen
+            settle = (published.zone_ids, domain_id, expected, self._settings.record_ttl)
+            ledger.settle(session, *settle)
+            outcome = (published.status, published.reason, published.message)
+            conditions.set_(session, domain_id, Type.RECORDS_PUBLISHED, *outcome)
+            self._keep(session, row, [o for o in seen if o.purpose is not Purpose.DKIM])
+            self._keep_keys(session, row, signatures, negative)
         return seen
 
-    def _keep(self, session: Session, domain_id: UUID, seen: Sequence[Observation]) -> None:
-        domain = session.get(Domain, domain_id)
-        if domain is None or domain.deleted_at is not None:
-            return
+    def _keep(self, session: Session, domain: Domain, seen: Sequence[Observation]) -> None:
         domain.checked_at = now = utcnow()
         # What was committed during the look has asked for another one already.
         if domain.dns_due_at > now:
@@ -74,7 +104,7 @@ class Proofs:
         for observation in seen:
             conditions.set_(
                 session,
-                domain_id,
+                domain.id,
                 TYPES[observation.purpose],
                 observation.status,
                 observation.reason,
@@ -83,6 +113,16 @@ class Proofs:
             proven = observation.purpose is Purpose.OWNERSHIP and observation.status == Status.TRUE
             if proven and domain.verified_at is None:
                 self._accept(session, domain)
+
+    def _keep_keys(
+        self, session: Session, domain: Domain, seen: Mapping[str, Observation], negative: int
+    ) -> None:
+        ready = dkim_rotation.observe(session, self._settings, domain, seen, negative)
+        domain.dns_due_at = min(domain.dns_due_at, ready or domain.dns_due_at)
+        verdict = dkim_rotation.verdict(session, self._settings, domain, seen)
+        rotation = dkim_rotation.rotation(session, self._settings, domain)
+        conditions.set_(session, domain.id, Type.DKIM_OK, *verdict)
+        conditions.set_(session, domain.id, Type.DKIM_ROTATED, *rotation)
 
     def _accept(self, session: Session, domain: Domain) -> None:
         try:
@@ -108,18 +148,17 @@ class Proofs:
             rows = session.exec(select(Address).where(Address.host_id == host_id)).all()
             subjects = [(host.id, host.address, host.hostname)]
             subjects += [(row.id, row.ip, row.ptr_name) for row in rows]
-            records = host_records(host.hostname, [host.address])
-            for _, ip, name in subjects:
-                records += address_records(ip, name)
-            keys = {r: zones.key(session, self._vault, r.name, None) for r in records}
-        outcomes = [
-            self._publish(key, [r for r in records if keys[r] == key])
-            for key in dict.fromkeys(keys.values())
-        ]
-        worst = next((o for o in outcomes if o[0] is not Status.TRUE), outcomes[0])
+            records = {row.id: address_records(row.ip, row.ptr_name) for row in rows}
+            records[host.id] = host_records(host.hostname, [host.address])
+        wanted = {record: key for key, of_subject in records.items() for record in of_subject}
+        published = self._publication.publish(wanted, None)
         seen = [(s, verify_ptr(self._resolver, ip, name)) for s, ip, name in subjects]
         with writing(self._engine) as session:
-            conditions.set_(session, host_id, Type.RECORDS_PUBLISHED, *worst)
+            for subject, of_subject in records.items():
+                settle = (published.zone_ids, subject, of_subject, self._settings.record_ttl)
+                ledger.settle(session, *settle)
+            outcome = (published.status, published.reason, published.message)
+            conditions.set_(session, host_id, Type.RECORDS_PUBLISHED, *outcome)
             for subject, observation in seen:
                 conditions.set_(
                     session,
@@ -133,15 +172,3 @@ class Proofs:
             if row.dns_due_at > utcnow():
                 row.dns_due_at = utcnow() + timedelta(seconds=self._settings.dns_interval)
         return [observation for _, observation in seen]
-
-    def _publish(
-        self, key: ZoneKey | None, records: Sequence[ExpectedRecord]
-    ) -> tuple[Status, Reason, str]:
-        if key is None:
-            return Status.FALSE, Reason.NOT_MANAGED, "the records are copied by hand"
-        try:
-            publish(key, records, timeout=self._settings.dns_timeout)
-        except DnsUpdateError as error:
-            unknown = error.reason is Reason.SERVER_UNREACHABLE
-            return Status.UNKNOWN if unknown else Status.FALSE, error.reason, str(error)
-        return Status.TRUE, Reason.OBSERVED, f"published in {key.zone}"

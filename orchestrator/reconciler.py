@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from orchestrator import logs
 from orchestrator.conditions import Reason
-from orchestrator.db import reading, writing
+from orchestrator.db import horizon, reading, writing
 from orchestrator.errors import NotFound
 from orchestrator.fleet import Fleet, HostState, Wanted, compare, render
 from orchestrator.hosts.errors import HostError
@@ -197,8 +197,8 @@ class Reconciler:
             host.os = self._fleet.identify(host)
             with writing(self._engine) as session:
                 session.get_one(Host, host.id).os = host.os
-        # What is committed from here on asks for another pass.
-        host.applied_at = utcnow()
+        # What is older is in the spec; what is committed from here on asks for another pass.
+        host.applied_at = horizon(self._engine)
         source = self._settings.certificate_source
         with reading(self._engine) as session:
             settled = certificates.settled(session, source, host)

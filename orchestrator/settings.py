@@ -94,10 +94,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     probe_interval: float = 60.0
     dns_interval: float = 30.0
     egress_interval: float = 86400.0
+    #: TTL of the records that we publish in managed zones.
+    record_ttl: int = 300
+    #: How old a DKIM key of a managed zone becomes before another takes its place; 0 for ever.
+    #: 180 days: at least twice a year is the custom (M3AAWG, DKIM Key Rotation, 2019).
+    dkim_rotation_days: float = 180.0
+    #: How long a retired key's record stays, for mail that is still under way. Senders give up
+    #: after five days (RFC 5321 section 4.5.4.1).
+    dkim_retire_seconds: float = 7 * 86400.0
     #: How long a reconciler may hold a host without saying that it lives.
     lease_seconds: float = 60.0
     #: How long a released address rests before another tenant may have it.
     cooldown_seconds: float = 7 * 86400.0
+    #: How long an address that mail has moved away from stays in service after DNS stopped
+    #: naming it: at least the longest TTL of the tenants' MX and SPF records.
+    overlap_seconds: float = 3600.0
     message_size_limit: int = 25 * 1024 * 1024
     #: Largest request body of the API.
     request_size_limit: int = 40 * 1024 * 1024

@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
+from orchestrator import transit
 from orchestrator.errors import ConfigurationError
 from orchestrator.hostspec import (
     AddressSpec,
@@ -25,6 +26,8 @@ from orchestrator.models import (
     Domain,
     Host,
     Mailbox,
+    MovePhase,
+    RelocationState,
 )
 from orchestrator.secrets import Vault
 
@@ -33,12 +36,17 @@ def mail_hosts(session: Session, workspace_id: UUID | None) -> list[Host]:
     """The hosts that accept mail for a workspace's domains, by name.
 
     They are all that carry one of its addresses: each knows every mailbox of the workspace and
-    hands on what lives elsewhere, so that any of them can be the MX.
+    hands on what lives elsewhere, so that any of them can be the MX. One that its mail has
+    left, or that is draining, is not named where there is another.
     """
+    gone = transit.sources(session, MovePhase.OVERLAPPING)
     carrying = select(Address.host_id).where(
-        Address.workspace_id == workspace_id, Address.state == AddressState.ASSIGNED
+        Address.workspace_id == workspace_id,
+        Address.state == AddressState.ASSIGNED,
+        col(Address.id).not_in(gone),
     )
-    return list(session.exec(select(Host).where(col(Host.id).in_(carrying)).order_by(Host.name)))
+    rows = session.exec(select(Host).where(col(Host.id).in_(carrying)).order_by(Host.name)).all()
+    return [host for host in rows if not host.draining] or list(rows)
 
 
 def certificate_names(session: Session, host: Host) -> list[str]:
@@ -107,10 +115,15 @@ def _domains(session: Session, host: Host, addresses: list[Address]) -> list[Dom
 def _dkim_keys(session: Session, vault: Vault, domains: list[Domain]) -> tuple[DkimKeySpec, ...]:
     names = {domain.id: domain.name for domain in domains}
     rows = select(DkimKey).where(
-        col(DkimKey.domain_id).in_(names), DkimKey.state == DkimState.ACTIVE
+        col(DkimKey.domain_id).in_(names), DkimKey.state != DkimState.PENDING
     )
     keys = [
-        DkimKeySpec(names[row.domain_id], row.selector, vault.decrypt(row.private_key))
+        DkimKeySpec(
+            names[row.domain_id],
+            row.selector,
+            vault.decrypt(row.private_key),
+            signs=row.state is DkimState.ACTIVE,
+        )
         for row in session.exec(rows)
     ]
     return tuple(sorted(keys, key=lambda key: (key.domain, key.selector)))
@@ -122,6 +135,7 @@ def _mailboxes(
     # Columns, not entities: of 10,000 mailboxes, making those takes four times as long.
     rows = (
         columns(
+            col(Mailbox.id),
             col(Mailbox.email),
             col(Mailbox.password_hash),
             col(Mailbox.quota_mib),
@@ -138,11 +152,16 @@ def _mailboxes(
     )
     local: list[MailboxSpec] = []
     remote: list[RemoteMailboxSpec] = []
-    for email, password_hash, quota_mib, ip, hostname in session.connection().execute(rows):
-        if hostname == host.hostname:
-            local.append(MailboxSpec(email, password_hash, ip, quota_mib))
+    passages = transit.passages(session)
+    found = session.connection().execute(rows)
+    for mailbox_id, email, password_hash, quota_mib, ip, hostname in found:
+        passage = passages.get(mailbox_id)
+        held = passage is not None and passage.state is RelocationState.HELD
+        here = passage.ip_on(host.id) if passage else None
+        if hostname == host.hostname or (held and here):
+            local.append(MailboxSpec(email, password_hash, here or ip, quota_mib, held))
         else:
-            remote.append(RemoteMailboxSpec(email, hostname))
+            remote.append(RemoteMailboxSpec(email, hostname, former_ip=here))
     return tuple(local), tuple(remote)
 
 

@@ -7,7 +7,7 @@ from api.adbtd import schemas, translate
 from api.adbtd.requests import FromCaller, FromCore, parse_id
 from orchestrator.db import reading, writing
 from orchestrator.models import DomainMode
-from orchestrator.services import conditions
+from orchestrator.services import conditions, dkim_rotation
 from orchestrator.services import domains as service
 
 TAGS = ["Domains"]
@@ -33,7 +33,8 @@ def get_domain(
         selector = service.selectors(session, [row])[row.id]
         observed = conditions.get_all(session, [row.id])
         records = service.expected_records(session, core.settings, row)
-    return schemas.Data(translate.domain_detail(row, selector, observed, records))
+        awaited = dkim_rotation.awaited(session, row)
+    return schemas.Data(translate.domain_detail(row, selector, observed, records, awaited))
 
 
 @post("/domains", status_code=200, sync_to_thread=True, tags=TAGS)

@@ -1,6 +1,6 @@
 """Rows to the dialect's JSON. Pure: no session, no rules."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
@@ -72,13 +72,33 @@ def domain(row: models.Domain, selector: str, observed: Observed) -> schemas.Dom
 
 
 def domain_detail(
-    row: models.Domain, selector: str, observed: Observed, records: Sequence[ExpectedRecord]
+    row: models.Domain,
+    selector: str,
+    observed: Observed,
+    records: Sequence[ExpectedRecord],
+    awaited: Mapping[str, bool],
 ) -> schemas.DomainDetail:
-    """GET /domains/:id."""
+    """GET /domains/:id; ``awaited`` tells of each new key's record whether it was seen."""
     base = domain(row, selector, observed)
     return schemas.DomainDetail(
         **{name: getattr(base, name) for name in base.__struct_fields__},
-        records=[_record(row, record, observed) for record in records],
+        records=[
+            _awaited(record, seen=awaited[record.name])
+            if record.name in awaited
+            else _record(row, record, observed)
+            for record in records
+        ],
+    )
+
+
+def _awaited(record: ExpectedRecord, *, seen: bool) -> schemas.DnsRecord:
+    return schemas.DnsRecord(
+        purpose=record.purpose,
+        type=record.type,
+        name=record.name,
+        value=record.value,
+        status="ok" if seen else "unknown",
+        detail="the next key signs once this record has been seen for its TTL",
     )
 
 

@@ -3,6 +3,7 @@
 from orchestrator.cli import (
     addresses,
     certificates,
+    domains,
     history,
     hosts,
     rollouts,
@@ -42,7 +43,7 @@ for command in (
     zones.zones,
     tenants.workspaces,
     tenants.keys,
-    tenants.domains,
+    domains.domains,
     tenants.mailboxes,
     serve.serve,
     serve.db,

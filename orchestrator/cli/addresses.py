@@ -4,6 +4,7 @@ import rich_click as click
 from sqlmodel import col, select
 
 from orchestrator.cli.app import App, json_option, pass_app, show
+from orchestrator.cli.moves import list_moves, move
 from orchestrator.db import reading, writing
 from orchestrator.models import Address, Host, Workspace
 from orchestrator.services import addresses as service
@@ -13,6 +14,10 @@ from orchestrator.services import hosts, workspaces
 @click.group()
 def addresses() -> None:
     """The pool of dedicated IPs."""
+
+
+addresses.add_command(move)
+addresses.add_command(list_moves)
 
 
 @addresses.command()

@@ -1,18 +1,21 @@
 """``mailfleet hosts``: enrolling hosts and looking after them."""
 
 import shlex
+from functools import partial
 
 import paramiko
 import rich_click as click
 
 from orchestrator.cli.app import App, json_option, pass_app, show
+from orchestrator.cli.moves import follow, ignore_dns_option, no_wait_option, watch
 from orchestrator.db import reading, writing
 from orchestrator.errors import Conflict
 from orchestrator.fleet import Fleet
-from orchestrator.hosts import adhoc
+from orchestrator.hosts import adhoc, postqueue
 from orchestrator.hosts.known_hosts import write as write_known_hosts
-from orchestrator.hosts.ssh import fingerprint, scan_host_key
+from orchestrator.hosts.ssh import Pool, fingerprint, scan_host_key
 from orchestrator.services import hosts as service
+from orchestrator.services import moves as move_service
 
 
 @click.group()
@@ -114,6 +117,9 @@ def list_(app: App, as_json: bool) -> None:
                 "address": row.address,
                 "os": row.os,
                 "paused": row.paused,
+                "reason": row.pause_reason,
+                "draining": row.draining,
+                "queue": row.queue,
                 "generation": row.generation,
                 "key": fingerprint(row.host_key),
             }
@@ -124,28 +130,80 @@ def list_(app: App, as_json: bool) -> None:
 
 @hosts.command()
 @click.argument("name")
+@click.option("--reason", default="", help="For those who find it paused.")
 @pass_app
-def pause(app: App, name: str) -> None:
+def pause(app: App, name: str, reason: str) -> None:
     """Leave a host as it is until `resume`.
 
-    Example: `mailfleet hosts pause mx1`
+    Example: `mailfleet hosts pause mx1 --reason "kernel update"`
     """
     with writing(app.engine) as session:
-        service.pause(session, service.get_by_name(session, name))
+        service.pause(session, service.get_by_name(session, name), reason)
     click.echo(f"{name} is paused")
+
+
+@hosts.command()
+@click.argument("name")
+@no_wait_option
+@pass_app
+def drain(app: App, name: str, no_wait: bool) -> None:
+    """Give a host no new work, and wait until its queue is empty; what it has it serves on.
+
+    Example: `mailfleet hosts drain mx1 --no-wait`
+    """
+    with writing(app.engine) as session:
+        service.drain(session, service.get_by_name(session, name))
+    click.echo(f"{name} gets no new addresses, mailboxes or MX records")
+    if not no_wait:
+        watch(partial(_queue, app, name), lambda left: left == 0)
+        click.echo(f"the queue of {name} is empty")
+
+
+def _queue(app: App, name: str) -> tuple[int, str]:
+    with reading(app.engine) as session:
+        target = Fleet(app.settings, app.vault).target(service.get_by_name(session, name))
+    pool = Pool()
+    try:
+        length = postqueue.length(pool, target)
+    finally:
+        pool.close()
+    return length, f"{length} messages in the queue of {name}"
 
 
 @hosts.command()
 @click.argument("name")
 @pass_app
 def resume(app: App, name: str) -> None:
-    """Take up a paused host again.
+    """Take up a paused or draining host again.
 
     Example: `mailfleet hosts resume mx1`
     """
     with writing(app.engine) as session:
         service.resume(session, service.get_by_name(session, name))
     click.echo(f"{name} is taken up again")
+
+
+@hosts.command()
+@click.argument("name")
+@click.option("--to", "to_name", help="The host to move to; by default the least used ones.")
+@ignore_dns_option
+@no_wait_option
+@pass_app
+def evacuate(app: App, name: str, to_name: str | None, ignore_dns: bool, no_wait: bool) -> int:
+    """Move every tenant off a host, with all of their mail; then it has no assigned address.
+
+    Example: `mailfleet hosts evacuate mx1 --to mx2`
+    """
+    with writing(app.engine) as session:
+        begun = move_service.evacuate(
+            session,
+            service.get_by_name(session, name),
+            to_host=service.get_by_name(session, to_name) if to_name else None,
+            ignore_dns=ignore_dns,
+        )
+        keys = [move.id for move in begun]
+    click.echo(f"{name} is drained; {len(keys)} of its addresses begin to move")
+    return 0 if no_wait else follow(app, keys)
 
 
 @hosts.command()

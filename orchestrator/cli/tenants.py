@@ -1,4 +1,4 @@
-"""``mailfleet workspaces``, ``keys`` and ``domains``: the tenants."""
+"""``mailfleet workspaces``, ``keys`` and ``mailboxes``: the tenants."""
 
 from uuid import UUID
 
@@ -7,7 +7,6 @@ import rich_click as click
 from orchestrator.cli.app import App, json_option, pass_app, show
 from orchestrator.db import reading, writing
 from orchestrator.errors import NotFound
-from orchestrator.services import domains as domain_service
 from orchestrator.services import keys as key_service
 from orchestrator.services import mailboxes as mailbox_service
 from orchestrator.services import workspaces as workspace_service
@@ -98,31 +97,6 @@ def revoke_key(app: App, key_id: UUID, workspace: str) -> None:
         owner = workspace_service.get_by_slug(session, workspace)
         key_service.revoke(session, owner, key_id)
     click.echo("revoked")
-
-
-@click.group()
-def domains() -> None:
-    """Domains of tenants."""
-
-
-@domains.command()
-@click.argument("name")
-@click.option("--workspace", required=True, help="The tenant's slug.")
-@json_option
-@pass_app
-def records(app: App, name: str, workspace: str, as_json: bool) -> None:
-    """Show the DNS records that a domain needs, to copy where its zone is not managed.
-
-    Example: `mailfleet domains records acme.com --workspace acme`
-    """
-    with reading(app.engine) as session:
-        owner = workspace_service.get_by_slug(session, workspace)
-        domain = domain_service.get_by_name(session, owner, name)
-        rows = [
-            {"for": str(r.purpose), "type": r.type, "name": r.name, "value": r.value}
-            for r in domain_service.expected_records(session, app.settings, domain)
-        ]
-    show(rows, as_json=as_json)
 
 
 @click.group()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from orchestrator.conditions import Reason
 from orchestrator.dns import spf
 from orchestrator.dns.judgement import is_dmarc
-from orchestrator.dns.records import ExpectedRecord, Purpose
+from orchestrator.dns.records import ExpectedRecord, Purpose, split
 from orchestrator.errors import Invalid
 
 
@@ -50,6 +50,21 @@ def goal(
     if purposes == {Purpose.DMARC}:
         return Goal(kept if any(map(is_dmarc, kept)) else kept | values)
     return Goal(values)
+
+
+def brought(
+    before: Iterable[str], after: Iterable[str], wanted: Sequence[ExpectedRecord]
+) -> list[ExpectedRecord]:
+    """Which of the wanted records, SPF by its addresses, a change of an RRset makes stand."""
+    old, new = list(before), list(after)
+    return [part for part in split(wanted) if _stands(part, new) and not _stands(part, old)]
+
+
+def _stands(part: ExpectedRecord, values: Sequence[str]) -> bool:
+    if part.purpose is not Purpose.SPF:
+        return part.value in values
+    (ip,) = spf.single_addresses(part.value)
+    return any(ip in spf.single_addresses(value) for value in values if spf.is_spf(value))
 
 
 def _spf_goal(

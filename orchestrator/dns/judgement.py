@@ -65,16 +65,16 @@ def _judge_purpose(
     if purpose is Purpose.OWNERSHIP:
         return _ownership(answers, records)
     if purpose is Purpose.SPF:
-        return _worst([_spf(answers[r.name, r.type], r.value, ips) for r in mine])
+        return worst([_spf(answers[r.name, r.type], r.value, ips) for r in mine])
     single: dict[Purpose, Callable[[Answer, str], Observation]] = {
         Purpose.DKIM: _dkim,
         Purpose.DMARC: _dmarc,
     }
     if purpose in single:
-        return _worst([single[purpose](answers[r.name, r.type], r.value) for r in mine])
+        return worst([single[purpose](answers[r.name, r.type], r.value) for r in mine])
     groups = dict.fromkeys((record.name, record.type) for record in mine)
     of_set = _includes if purpose is Purpose.NAME else judge_set
-    return _worst(
+    return worst(
         [
             of_set(purpose, answers[key], [r.value for r in mine if (r.name, r.type) == key])
             for key in groups
@@ -226,11 +226,11 @@ def _told(values: Iterable[str]) -> str:
     return ", ".join(map(repr, values)) or "nothing"
 
 
-def _worst(observations: list[Observation]) -> Observation:
+def worst(observations: Sequence[Observation]) -> Observation:
     """What is surely wrong outweighs what is unknown, and that what is right."""
     order = [Status.FALSE, Status.UNKNOWN, Status.TRUE]
-    worst = min(observations, key=lambda observation: order.index(observation.status))
-    same = [o for o in observations if o.status is worst.status]
+    first = min(observations, key=lambda observation: order.index(observation.status))
+    same = [o for o in observations if o.status is first.status]
     message = "; ".join(dict.fromkeys(o.message for o in same))
     values = tuple(dict.fromkeys(value for o in observations for value in o.values))
-    return Observation(worst.purpose, worst.status, worst.reason, message, values)
+    return Observation(first.purpose, first.status, first.reason, message, values)

@@ -5,7 +5,7 @@ that were read are the update's prerequisites, so somebody's concurrent edit mak
 refuse it and the pass starts anew, instead of undoing the edit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import dns.flags
@@ -20,7 +20,7 @@ import dns.update
 
 from orchestrator.conditions import Reason
 from orchestrator.dns.answers import text_of
-from orchestrator.dns.changes import goal
+from orchestrator.dns.changes import brought, goal
 from orchestrator.dns.records import ExpectedRecord
 from orchestrator.dns.signed import DnsUpdateError, SignedSession, ZoneKey
 from orchestrator.dns.transport import Deadline
@@ -43,6 +43,7 @@ class _Change:
     before: dns.rrset.RRset | None
     delete: tuple[dns.rdata.Rdata, ...]
     add: tuple[dns.rdata.Rdata, ...]
+    brings: tuple[ExpectedRecord, ...]
 
     def ttl(self, default: int) -> int:
         """The TTL, in seconds, of additions: that of the records that stay beside them."""
@@ -56,6 +57,7 @@ def publish(
     records: Sequence[ExpectedRecord],
     *,
     remove: Sequence[ExpectedRecord] = (),
+    announce: Callable[[Sequence[ExpectedRecord]], None] = lambda records: None,
     timeout: float = 10.0,
     ttl: int = 60,
 ) -> bool:
@@ -63,7 +65,9 @@ def publish(
 
     What happens to which kind of record is told at ``changes.goal``. ``timeout`` is in seconds
     for the whole call; ``ttl``, in seconds, is for new RRsets (additions keep the TTL that
-    stands). What can be published is, before a problem with another record is raised.
+    stands). ``announce`` is told, before each update is sent, of the wanted records that it makes
+    stand (``changes.brought``). What can be published is, before a problem with another record is
+    raised.
 
     Raises ``DnsUpdateError``: ``NOT_MANAGED`` for a record outside the zone, ``UPDATE_REFUSED``,
     ``TSIG_REJECTED``, ``SERVER_UNREACHABLE``, and ``AMBIGUOUS`` or ``MISMATCH`` when the
@@ -77,6 +81,9 @@ def publish(
     for _ in range(_ATTEMPTS):
         problems: list[DnsUpdateError] = []
         changes = _changes(session, records, remove, problems)
+        brings = [record for change in changes for record in change.brings]
+        if brings:
+            announce(brings)
         if not changes or _update(session, key.zone, changes, ttl):
             if problems:
                 raise problems[0]
@@ -112,7 +119,8 @@ def _changes(
         new = sorted(target.values - set(present.values()))
         if delete or new:
             add = tuple(rdata_of(rdtype, text) for text in new)
-            changes.append(_Change(owner, rdtype, rrset, delete, add))
+            brings = tuple(brought(present.values(), target.values, wanted))
+            changes.append(_Change(owner, rdtype, rrset, delete, add, brings))
     return changes
 
 

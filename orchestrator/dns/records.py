@@ -6,7 +6,7 @@ Names are lower-case FQDNs without the trailing dot; a TXT value is the joined t
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from orchestrator.errors import Invalid
@@ -107,7 +107,7 @@ def domain_records(
     if egress_ips:
         records.append(ExpectedRecord(Purpose.SPF, "TXT", zone, spf_value(egress_ips)))
     for selector, public_key in dkim:
-        name = f"{fqdn(selector, field='selector')}._domainkey.{zone}"
+        name = dkim_name(selector, zone)
         value = f"v=DKIM1; k=rsa; p={''.join(public_key.split())}"
         records.append(ExpectedRecord(Purpose.DKIM, "TXT", name, value))
     # A rua in another domain is used only if that domain consents (RFC 7489 section 7.1).
@@ -115,6 +115,11 @@ def domain_records(
     dmarc = f"v=DMARC1; p=quarantine{rua}"
     records.append(ExpectedRecord(Purpose.DMARC, "TXT", f"_dmarc.{zone}", dmarc))
     return records
+
+
+def dkim_name(selector: str, domain: str) -> str:
+    """Where a key is published (RFC 6376 section 3.6.2.1)."""
+    return f"{fqdn(selector, field='selector')}._domainkey.{domain}"
 
 
 def spf_value(ips: Iterable[str]) -> str:
@@ -125,6 +130,35 @@ def spf_value(ips: Iterable[str]) -> str:
 def spf_mechanism(ip: str) -> str:
     """The ``ip4:`` or ``ip6:`` mechanism (RFC 7208 section 5.6) of one canonical address."""
     return f"ip6:{ip}" if ":" in ip else f"ip4:{ip}"
+
+
+def spf_addresses(value: str) -> list[str]:
+    """The addresses in an SPF value of ours, the opposite of ``spf_value``."""
+    return [term[4:] for term in value.split() if term.startswith(("ip4:", "ip6:"))]
+
+
+def split(records: Iterable[ExpectedRecord]) -> list[ExpectedRecord]:
+    """The records with each SPF record cut into one for each of its addresses."""
+    parts: list[ExpectedRecord] = []
+    for record in records:
+        if record.purpose is Purpose.SPF:
+            parts += [replace(record, value=spf_value([ip])) for ip in spf_addresses(record.value)]
+        else:
+            parts.append(record)
+    return parts
+
+
+def joined(records: Iterable[ExpectedRecord]) -> list[ExpectedRecord]:
+    """The opposite of ``split``: one SPF record for each name, and nothing twice."""
+    ips: dict[str, list[str]] = {}
+    kept: dict[ExpectedRecord, None] = {}
+    for record in records:
+        if record.purpose is Purpose.SPF:
+            ips.setdefault(record.name, []).extend(spf_addresses(record.value))
+        else:
+            kept[record] = None
+    spf = [ExpectedRecord(Purpose.SPF, "TXT", name, spf_value(of)) for name, of in ips.items()]
+    return [*kept, *spf]
 
 
 def address_records(ip: str, name: str) -> list[ExpectedRecord]:

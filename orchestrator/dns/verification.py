@@ -6,11 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from orchestrator.conditions import Reason, Status
-from orchestrator.dns.answers import Answer
+from orchestrator.dns.answers import Answer, AnswerStatus
 from orchestrator.dns.judgement import Answers, Observation, judge
 from orchestrator.dns.records import ExpectedRecord, Purpose, address_records
 
-__all__ = ["Observation", "verify_ptr", "verify_records"]
+__all__ = ["Observation", "gather", "negative_ttl", "verify_ptr", "verify_records"]
+
+#: Seconds for which resolvers may believe that a name doesn't exist, at the most that is sensible
+#: (RFC 2308 section 5); also taken where nobody tells.
+MAX_NEGATIVE_TTL = 3 * 3600
 
 #: Questions under way at once; a domain has about six.
 _PARALLEL = 8
@@ -38,8 +42,7 @@ def verify_records(
 
     Takes about as long as the slowest question: the resolver's time-out bounds it.
     """
-    keys = list(dict.fromkeys((record.name, record.type) for record in records))
-    return judge(_gather(resolver, keys), records, spf_ips=spf_ips)
+    return judge(gather(resolver, records), records, spf_ips=spf_ips)
 
 
 def verify_ptr(resolver: Asker, ip: str, name: str) -> Observation:
@@ -64,7 +67,24 @@ def verify_ptr(resolver: Asker, ip: str, name: str) -> Observation:
     return Observation(Purpose.PTR, forward.status, reason, message, pointer.values)
 
 
-def _gather(resolver: Asker, keys: Sequence[tuple[str, str]]) -> Answers:
+def negative_ttl(resolver: Asker, name: str) -> int:
+    """For how many seconds resolvers may still believe that a new name in the zone isn't there.
+
+    That is the last field of the SOA around ``name`` (RFC 2308 section 4).
+    """
+    labels = name.split(".")
+    for start in range(len(labels) - 1):
+        answer = resolver.authoritative(".".join(labels[start:]), "SOA")
+        if answer.status is AnswerStatus.FOUND:
+            return min(int(answer.values[0].split()[-1]), MAX_NEGATIVE_TTL)
+        if answer.status is AnswerStatus.FAILED:
+            break
+    return MAX_NEGATIVE_TTL
+
+
+def gather(resolver: Asker, records: Sequence[ExpectedRecord]) -> Answers:
+    """What the authoritative servers answer about each name and type in ``records``."""
+    keys = list(dict.fromkeys((record.name, record.type) for record in records))
     if len(keys) <= 1:
         return {key: resolver.authoritative(*key) for key in keys}
     with ThreadPoolExecutor(min(_PARALLEL, len(keys)), thread_name_prefix="dns") as pool:

@@ -50,6 +50,9 @@ def configure(state: State, topology: Topology) -> Settings:
                 "probe_interval = 15.0",
                 "dns_interval = 3.0",
                 "lease_seconds = 30.0",
+                "record_ttl = 3",
+                "dkim_retire_seconds = 15.0",
+                "overlap_seconds = 5.0",
                 'metrics_listen = "127.0.0.1:8026"',
                 "",
             ]

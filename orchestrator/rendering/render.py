@@ -8,12 +8,16 @@ from typing import Any, Literal
 from jinja2 import Environment, TemplateError
 
 from orchestrator.errors import Invalid, OrchestratorError
-from orchestrator.hostspec import DkimKeySpec, HostSpec, OsName, RenderedFile
+from orchestrator.hostspec import DkimKeySpec, HostSpec, OsName, RenderedFile, mail_home
 from orchestrator.rendering import filters
 from orchestrator.rendering.templates import SUFFIX, TemplateSet, built_in
 
 #: The newest behaviour that each Debian's Postfix knows (COMPATIBILITY_README).
 COMPATIBILITY_LEVEL: dict[OsName, str] = {"debian12": "3.7", "debian13": "3.10"}
+
+
+#: A delivery or login that comes too late for a mailbox on the move is told to try again.
+HELD = "userdb_tempfail=yes"
 
 
 @dataclass(frozen=True)
@@ -81,16 +85,20 @@ def render(spec: HostSpec, templates: TemplateSet | None = None) -> list[Rendere
     """
     _check(spec)
     environment = (templates or built_in()).environments[spec.os]
-    keys = _signing_keys(spec)
+    quota = _quota_12 if spec.os == "debian12" else _quota_13
     context: dict[str, Any] = {
         "spec": spec,
-        "keys": keys,
+        "keys": _signing_keys(spec),
         "transports": {address.ip: address.transport for address in spec.addresses},
         "compatibility_level": COMPATIBILITY_LEVEL[spec.os],
         "certificate_digest": _certificate_digest(spec),
         "home": _home,
         "key_path": _key_path,
-        "quota": _quota_12 if spec.os == "debian12" else _quota_13,
+        "quota": quota,
+        "extra": lambda mailbox: " ".join(
+            field for field in (quota(mailbox.quota_mib), HELD if mailbox.held else "") if field
+        ),
+        "held": HELD,
     }
     files = [
         RenderedFile(
@@ -105,7 +113,7 @@ def render(spec: HostSpec, templates: TemplateSet | None = None) -> list[Rendere
         )
         for file in _FILES
     ]
-    for key in keys:
+    for key in spec.dkim_keys:
         # OpenDKIM reads a key at each signature.
         text = _text(environment, "/etc/opendkim/keys/key.private", {"key": key})
         path = _key_path(key)
@@ -131,21 +139,22 @@ def _check(spec: HostSpec) -> None:
     if spec.os not in COMPATIBILITY_LEVEL:
         raise Invalid(f"there are no templates for {spec.os!r}")
     own = {address.ip for address in spec.addresses}
-    if {m.egress_ip for m in spec.mailboxes} | {p.egress_ip for p in spec.probes} > own:
+    used = {m.egress_ip for m in spec.mailboxes} | {p.egress_ip for p in spec.probes}
+    if not used | {m.former_ip for m in spec.remote_mailboxes if m.former_ip} <= own:
         raise Invalid("a sender leaves from an address that the host does not have")
     emails = [m.email for m in spec.mailboxes] + [m.email for m in spec.remote_mailboxes]
     if len(set(emails)) != len(emails):
         raise Invalid("a mailbox exists twice")
+    signed = [key.domain for key in spec.dkim_keys if key.signs]
+    if len(set(signed)) != len(signed):
+        raise Invalid("two keys sign for one domain")
     if {email.rpartition("@")[2] for email in emails} - set(spec.domains):
         raise Invalid("a mailbox belongs to a domain that the host does not accept mail for")
 
 
 def _signing_keys(spec: HostSpec) -> list[DkimKeySpec]:
-    """The key that signs for each domain: the first listed. Others stay off the host."""
-    first: dict[str, DkimKeySpec] = {}
-    for key in spec.dkim_keys:
-        first.setdefault(key.domain, key)
-    return [first[domain] for domain in sorted(first)]
+    """The key that signs for each domain, by the domain's name."""
+    return sorted((key for key in spec.dkim_keys if key.signs), key=lambda key: key.domain)
 
 
 def _key_path(key: DkimKeySpec) -> str:
@@ -154,8 +163,7 @@ def _key_path(key: DkimKeySpec) -> str:
 
 
 def _home(email: str) -> str:
-    local, _, domain = filters.email(email).rpartition("@")
-    return f"/var/vmail/{domain}/{local}"
+    return mail_home(filters.email(email))
 
 
 def _quota_12(mib: int) -> str:

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlmodel import Session, col, select, update
 
+from orchestrator import transit
 from orchestrator.errors import Conflict, Invalid, NotFound, Unavailable
 from orchestrator.models import (
     Address,
@@ -63,18 +64,20 @@ def assign(
     session: Session,
     workspace: Workspace,
     *,
-    count: int,
+    count: int = 1,
     version: int = 4,
     host: Host | None = None,
+    not_host: UUID | None = None,
 ) -> list[Address]:
     """Give the workspace free addresses, of ``host`` or from the least used hosts: all or none.
 
+    :param not_host: the id of a host whose addresses won't do.
     :raises Unavailable: when the pool has fewer; the caller's transaction must then be undone.
     """
     lock(session, Workspace, [workspace.id])
     taken: list[Address] = []
     load = _assigned_per_host(session)
-    candidates = _free(session, version, host)
+    candidates = [a for a in _free(session, version, host) if a.host_id != not_host]
     while len(taken) < count and candidates:
         candidate = min(candidates, key=lambda a: (load[a.host_id], a.id))
         candidates.remove(candidate)
@@ -86,6 +89,15 @@ def assign(
     wake_dns(session, workspace.id)
     wake_workspace(session, workspace.id)
     return taken
+
+
+def take(session: Session, workspace: Workspace, address: Address) -> None:
+    """Give the workspace this free address.
+
+    :raises Unavailable: when somebody else got it first.
+    """
+    if not _take(session, address, workspace):
+        raise Unavailable(f"{address.ip} is no longer free")
 
 
 def _assigned_per_host(session: Session) -> Counter[UUID]:
@@ -106,6 +118,7 @@ def _free(session: Session, version: int, host: Host | None) -> list[Address]:
             Address.version == version,
             # A paused host would not come to send from it.
             col(Host.paused).is_(False),
+            col(Host.draining).is_(False),
         )
     )
     return list(session.exec(free if host is None else free.where(Address.host_id == host.id)))
@@ -168,10 +181,13 @@ def release(session: Session, workspace: Workspace, address_id: UUID) -> Address
     Its mailboxes go over to another address of the workspace on the same host, where their
     mail is stored.
 
-    :raises Conflict: when there is none, and mailboxes would be left without an address.
+    :raises Conflict: when there is none, and mailboxes would be left without an address, or
+        when it takes part in a move.
     """
     lock(session, Workspace, [workspace.id])
     address = get(session, workspace, address_id)
+    if transit.of_address(session, address.id) is not None:
+        raise Conflict(f"{address.ip} is moving to another host: it can't be released now")
     heir = _heir(session, address)
     bound = select(Mailbox).where(
         Mailbox.address_id == address.id, col(Mailbox.deleted_at).is_(None)
@@ -180,14 +196,28 @@ def release(session: Session, workspace: Workspace, address_id: UUID) -> Address
         if heir is None:
             raise Conflict(f"releasing {address.ip} would leave active mailboxes without an IP")
         mailboxes.set_address(session, mailbox, heir)
-    wake_dns(session, workspace.id)
-    wake_workspace(session, workspace.id)
+    return rest(session, address)
+
+
+def rest(session: Session, address: Address) -> Address:
+    """Take an address that no mailbox has from its workspace: it cools down."""
+    assert address.workspace_id is not None
+    wake_dns(session, address.workspace_id)
+    wake_workspace(session, address.workspace_id)
     address.state = AddressState.COOLDOWN
     address.workspace_id = None
     address.released_at = utcnow()
     session.add(address)
     session.flush()
     return address
+
+
+def get_by_ip(session: Session, ip: str) -> Address:
+    """The address of the pool."""
+    row = session.exec(select(Address).where(Address.ip == validation.ip(ip))).first()
+    if row is None:
+        raise NotFound(f"{ip} is not in the pool")
+    return row
 
 
 def _heir(session: Session, address: Address) -> Address | None:
@@ -197,6 +227,7 @@ def _heir(session: Session, address: Address) -> Address | None:
         Address.version == address.version,
         Address.state == AddressState.ASSIGNED,
         Address.id != address.id,
+        col(Address.id).not_in(transit.sources(session)),
     )
     return session.exec(others.order_by(col(Address.id))).first()
 

@@ -1,13 +1,12 @@
 """Domains of workspaces, and the records that must stand in DNS for them."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
 from sqlmodel import Session, col, select
 
 from orchestrator import dkim, wakeup
-from orchestrator.dns.records import ExpectedRecord, Purpose, domain_records
+from orchestrator.dns.records import ExpectedRecord, Purpose, domain_records, spf_addresses
 from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.models import (
     Address,
@@ -24,7 +23,7 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.secrets import Vault
-from orchestrator.services import validation
+from orchestrator.services import dkim_rotation, validation
 from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake_workspace
 from orchestrator.settings import Settings
@@ -50,14 +49,14 @@ def add(
         raise Invalid("mode buy is not offered by this installation", field="mode")
     _refuse_own(settings, name)
     # Before the first query: on SQLite that starts the transaction, and this takes 0.1 s.
-    private, public = dkim.generate()
+    pair = dkim.generate()
     lock(session, Workspace, [workspace.id])
     _require_address(session, workspace)
     _require_unclaimed(session, workspace, name)
     domain = Domain(name=name, workspace_id=workspace.id, mode=mode)
     with unique(session, f"{name} is on this workspace already"):
         session.add(domain)
-    session.add(_dkim_key(vault, domain, private, public, utcnow()))
+    dkim_rotation.add(session, vault, domain, pair)
     order = Order(workspace_id=workspace.id, kind=OrderKind.DOMAIN, detail={"domain": name})
     session.add(order)
     session.flush()
@@ -88,15 +87,6 @@ def _require_unclaimed(session: Session, workspace: Workspace, name: str) -> Non
             raise Conflict(f"{name} has been proven by another workspace")
 
 
-def _dkim_key(vault: Vault, domain: Domain, private: str, public: str, now: datetime) -> DkimKey:
-    return DkimKey(
-        domain_id=domain.id,
-        selector=dkim.selector(now),
-        private_key=vault.encrypt(private),
-        public_key=public,
-    )
-
-
 def list_(session: Session, workspace: Workspace) -> list[Domain]:
     """The workspace's domains, oldest first."""
     rows = select(Domain).where(
@@ -122,13 +112,30 @@ def get_by_name(session: Session, workspace: Workspace, name: str) -> Domain:
     return row
 
 
+def of_host(session: Session, hostname: str) -> Domain:
+    """The domain that is the name of a host."""
+    name = validation.fqdn(hostname)
+    rows = select(Domain).where(Domain.name == name, col(Domain.host_id).is_not(None))
+    row = session.exec(rows).first()
+    if row is None:
+        raise NotFound(f"there is no host with the name {name}; is it a workspace's domain?")
+    return row
+
+
+def all_living(session: Session) -> list[Domain]:
+    """The domains of all workspaces, and the hosts' names, by name."""
+    rows = select(Domain).where(col(Domain.deleted_at).is_(None))
+    return list(session.exec(rows.order_by(Domain.name)))
+
+
 def selectors(session: Session, domains: Sequence[Domain]) -> dict[UUID, str]:
-    """The selector that each domain signs with, by the domain's id."""
+    """The selector that each domain signs with, or will at first, by the domain's id."""
     keys = select(DkimKey.domain_id, DkimKey.selector).where(
         col(DkimKey.domain_id).in_([domain.id for domain in domains]),
-        DkimKey.state == DkimState.ACTIVE,
+        DkimKey.state != DkimState.RETIRED,
     )
-    return dict(session.exec(keys.order_by(col(DkimKey.id))).all())
+    # The last one counts: "active" stands before "pending".
+    return dict(session.exec(keys.order_by(col(DkimKey.state).desc())).all())
 
 
 def delete(session: Session, workspace: Workspace, domain_id: UUID) -> int:
@@ -188,13 +195,10 @@ def _host_name_records(session: Session, host: Host, domain: Domain) -> list[Exp
 
 
 def _public_keys(session: Session, domain: Domain) -> list[tuple[str, str]]:
-    keys = select(DkimKey.selector, DkimKey.public_key).where(
-        DkimKey.domain_id == domain.id, DkimKey.state == DkimState.ACTIVE
-    )
-    return list(session.exec(keys.order_by(col(DkimKey.id))).all())
+    return [(key.selector, key.public_key) for key in dkim_rotation.keys(session, domain.id)]
 
 
 def spf_ips(records: Sequence[ExpectedRecord]) -> list[str]:
     """The addresses that the SPF record among ``records`` lets send."""
-    terms = [r.value.split() for r in records if r.purpose is Purpose.SPF]
-    return [term[4:] for record in terms for term in record if term.startswith(("ip4:", "ip6:"))]
+    values = [record.value for record in records if record.purpose is Purpose.SPF]
+    return [ip for value in values for ip in spf_addresses(value)]

@@ -6,7 +6,8 @@ import re
 
 from sqlmodel import Session, col, delete, select
 
-from orchestrator import dkim, wakeup
+from orchestrator import dkim
+from orchestrator.conditions import Reason, Status, Type
 from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.models import (
     Address,
@@ -19,13 +20,15 @@ from orchestrator.models import (
     Host,
     Issuance,
     Mailbox,
+    Move,
+    Relocation,
     Run,
     utcnow,
 )
 from orchestrator.secrets import Vault
-from orchestrator.services import validation
+from orchestrator.services import conditions, dkim_rotation, validation
 from orchestrator.services.rows import unique
-from orchestrator.services.wake import wake
+from orchestrator.services.wake import wake, wake_dns
 
 _KEY_TYPES = {"ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ssh-rsa"}
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -48,7 +51,7 @@ def add(
     :param host_key: in ``known_hosts`` form, ``ssh-ed25519 AAAA…``.
     :raises Conflict: when the name or the hostname is taken.
     """
-    private, public = dkim.generate()
+    pair = dkim.generate()
     address = validation.ip(address, field="address", loopback=True)
     if ":" in address:
         raise Invalid("address is not an IPv4 address", field="address")
@@ -64,20 +67,10 @@ def add(
     )
     with unique(session, f"a host {host.name} or {host.hostname} exists already"):
         session.add(host)
-    now = utcnow()
-    domain = Domain(name=host.hostname, host_id=host.id, verified_at=now)
+    domain = Domain(name=host.hostname, host_id=host.id, verified_at=utcnow())
     with unique(session, f"{host.hostname} is a workspace's domain already"):
         session.add(domain)
-    session.add(
-        DkimKey(
-            domain_id=domain.id,
-            selector=dkim.selector(now),
-            private_key=vault.encrypt(private),
-            public_key=public,
-        )
-    )
-    session.flush()
-    wakeup.request(session)
+    dkim_rotation.add(session, vault, domain, pair)
     return host
 
 
@@ -107,19 +100,46 @@ def list_(session: Session) -> list[Host]:
     return list(session.exec(select(Host).order_by(Host.name)))
 
 
-def pause(session: Session, host: Host) -> Host:
-    """Leave the host as it is until it is resumed."""
+def pause(session: Session, host: Host, reason: str = "") -> Host:
+    """Leave the host as it is until it is resumed.
+
+    :param reason: a line for those who find it paused.
+    """
     host.paused = True
+    host.pause_reason = validation.line(reason, field="reason", limit=200)
     session.add(host)
+    # What it is from now on nobody looks at; what it was is kept as known.
+    conditions.set_(
+        session, host.id, Type.CONVERGED, Status.UNKNOWN, Reason.PAUSED, host.pause_reason
+    )
+    return host
+
+
+def drain(session: Session, host: Host) -> Host:
+    """The host gets no new addresses, mailboxes or MX records; what it has is served on."""
+    host.draining = True
+    session.add(host)
+    _wake_tenants(session, host)
     return host
 
 
 def resume(session: Session, host: Host) -> Host:
-    """The host may be changed again, and is looked at now."""
-    host.paused = False
+    """The host may be changed again and given new work, and is looked at now."""
+    host.paused = host.draining = False
+    host.pause_reason = ""
     session.add(host)
-    wake(session, [host.id])
+    _wake_tenants(session, host)
     return host
+
+
+def _wake_tenants(session: Session, host: Host) -> None:
+    wake(session, [host.id])
+    tenants = select(Address.workspace_id).where(
+        Address.host_id == host.id, Address.state == AddressState.ASSIGNED
+    )
+    for workspace_id in set(session.exec(tenants)):
+        assert workspace_id is not None
+        wake_dns(session, workspace_id)
 
 
 def rekey(session: Session, host: Host, host_key: str) -> Host:
@@ -143,6 +163,11 @@ def remove(session: Session, host: Host) -> None:
     domains = session.exec(select(Domain.id).where(Domain.host_id == host.id)).all()
     # Only deleted mailboxes are left on unassigned addresses; with the host gone, nothing
     # remains to be applied for them.
+    orphans = select(Mailbox.id).where(col(Mailbox.address_id).in_(ids))
+    session.exec(delete(Relocation).where(col(Relocation.mailbox_id).in_(orphans)))
+    moves = select(Move.id).where(col(Move.source_id).in_(ids) | col(Move.target_id).in_(ids))
+    session.exec(delete(Relocation).where(col(Relocation.move_id).in_(moves)))
+    session.exec(delete(Move).where(col(Move.id).in_(moves)))
     session.exec(delete(Mailbox).where(col(Mailbox.address_id).in_(ids)))
     subjects = [host.id, *ids, *domains]
     session.exec(delete(Condition).where(col(Condition.subject_id).in_(subjects)))

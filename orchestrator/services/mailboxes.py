@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from orchestrator import transit
 from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.mail.types import MailboxAccess
 from orchestrator.models import (
@@ -116,18 +117,25 @@ def _require_new(session: Session, workspace: Workspace, emails: list[str]) -> N
 
 def _load(session: Session, workspace: Workspace) -> Counter[UUID]:
     # IPv4 only: large receivers are still not all reachable over IPv6.
-    mine = select(Address.id).where(
-        Address.workspace_id == workspace.id,
-        Address.state == AddressState.ASSIGNED,
-        Address.version == 4,
+    assigned = (
+        select(Address.id, Host.draining)
+        .join(Host, col(Host.id) == col(Address.host_id))
+        .where(
+            Address.workspace_id == workspace.id,
+            Address.state == AddressState.ASSIGNED,
+            Address.version == 4,
+            col(Address.id).not_in(transit.sources(session)),
+        )
     )
+    rows = session.exec(assigned).all()
+    mine = [id_ for id_, draining in rows if not draining] or [id_ for id_, _ in rows]
     used = (
         select(Mailbox.address_id, func.count())
         .where(Mailbox.workspace_id == workspace.id, col(Mailbox.deleted_at).is_(None))
         .group_by(col(Mailbox.address_id))
     )
     counts = dict(session.exec(used).all())
-    load = Counter({id_: counts.get(id_, 0) for id_ in session.exec(mine)})
+    load = Counter({id_: counts.get(id_, 0) for id_ in mine})
     if not load:
         raise Conflict("the workspace has no dedicated IPv4 address")
     return load

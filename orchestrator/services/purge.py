@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import delete
 from sqlmodel import Session, col, func, select
 
-from orchestrator.models import Condition, DkimKey, Domain, Host, Mailbox
+from orchestrator.models import Condition, DkimKey, Domain, Host, Mailbox, Relocation
 
 
 def deleted(session: Session) -> int:
@@ -19,6 +19,8 @@ def deleted(session: Session) -> int:
     if session.exec(never).one() or oldest is None:
         return 0
     mailboxes = session.exec(select(Mailbox.id).where(col(Mailbox.deleted_at) < oldest)).all()
+    moved = delete(Relocation).where(col(Relocation.mailbox_id).in_(mailboxes))
+    session.connection().execute(moved)
     _remove(session, Mailbox, mailboxes)
     held = select(Mailbox.domain_id)
     domains = session.exec(

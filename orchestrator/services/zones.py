@@ -4,11 +4,11 @@ import base64
 import binascii
 from uuid import UUID
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, delete, select
 
 from orchestrator.dns.publishing import ZoneKey
 from orchestrator.errors import Invalid, NotFound
-from orchestrator.models import Workspace, Zone
+from orchestrator.models import PublishedRecord, Workspace, Zone
 from orchestrator.secrets import Vault
 from orchestrator.services import validation
 from orchestrator.services.rows import unique
@@ -61,10 +61,11 @@ def list_(session: Session) -> list[Zone]:
 
 
 def remove(session: Session, name: str) -> None:
-    """Publish in a zone no more; its records stay as they are."""
+    """Publish in a zone no more; its records stay as they are, and are forgotten as ours."""
     row = session.exec(select(Zone).where(Zone.name == validation.zone_name(name))).first()
     if row is None:
         raise NotFound(f"there is no zone {name}")
+    session.exec(delete(PublishedRecord).where(col(PublishedRecord.zone_id) == row.id))
     session.delete(row)
     session.flush()
 
@@ -85,8 +86,11 @@ def covering(session: Session, name: str, workspace_id: UUID | None) -> Zone | N
 def key(session: Session, vault: Vault, name: str, workspace_id: UUID | None) -> ZoneKey | None:
     """What updates the closest zone of ours around ``name``, as ``covering`` finds it."""
     zone = covering(session, name, workspace_id)
-    if zone is None:
-        return None
+    return None if zone is None else opened(vault, zone)
+
+
+def opened(vault: Vault, zone: Zone) -> ZoneKey:
+    """What updates the zone, with its secret readable."""
     return ZoneKey(
         zone=zone.name,
         server=zone.server,

@@ -1,10 +1,6 @@
 """Hosts that fail in every way: they keep serving, recover in two passes, and delay nobody."""
 
-import importlib
 import random
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from chaos import faults
@@ -102,41 +98,3 @@ def test_a_daemon_refuses_its_configuration(trials: Trials, machine: Machine, da
         trial.spoil(1)
         with faults.refusing(machine, unit):
             assert trial.suffer(trial.settle).reason is Reason.SMOKE_TEST_FAILED
-
-
-MISTAKES = {
-    "main.cf": "no_such_parameter_of_postfix = yes",
-    "dovecot.conf": "protocol imap {",
-    "opendkim.conf": "NoSuchSetting yes",
-}
-
-
-@pytest.fixture
-def templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the templates, from which passes are rendered."""
-    # The package has a function of this name.
-    module = importlib.import_module("orchestrator.rendering.render")
-    copy = tmp_path / "templates"
-    shutil.copytree(module.TEMPLATES, copy)
-    monkeypatch.setattr(module, "TEMPLATES", copy)
-    module._environment.cache_clear()
-    yield copy
-    monkeypatch.undo()
-    module._environment.cache_clear()
-
-
-def test_templates_render_what_the_daemons_refuse(
-    trials: Trials, machine: Machine, templates: Path
-) -> None:
-    with trials("template renders an invalid configuration", machine) as trial:
-        # It does so for the other host too, so that there is nothing to compare.
-        for name, line in MISTAKES.items():
-            original = {path: path.read_text() for path in templates.rglob(f"{name}.j2")}
-            for path, text in original.items():
-                path.write_text(f"{text}\n{line}\n")
-            for host in (machine.name, trial.other):
-                assert trial.arena.settle(host).reason is Reason.VALIDATION_FAILED
-            for path, text in original.items():
-                path.write_text(text)
-            trial.converge()
-            trial.arena.orderly(trial.other)

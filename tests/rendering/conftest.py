@@ -50,7 +50,7 @@ def make_spec(
         domains=("acme-mail.net", "xn--bcher-kva.org"),
         dkim_keys=(
             DkimKeySpec("acme-mail.net", "mf1", key),
-            DkimKeySpec("acme-mail.net", "mf2", key),
+            DkimKeySpec("acme-mail.net", "mf0", key, signs=False),
             DkimKeySpec(hostname, "host", key),
             DkimKeySpec("xn--bcher-kva.org", "mf1", key),
         ),
@@ -58,8 +58,12 @@ def make_spec(
             MailboxSpec("alice@acme-mail.net", PASSWORD_HASH, "198.51.100.21", 0),
             MailboxSpec("bob.o'neil@acme-mail.net", PASSWORD_HASH, "2001:db8:51::21", 1024),
             MailboxSpec("info@xn--bcher-kva.org", PASSWORD_HASH, "198.51.100.22", 512),
+            MailboxSpec("movi@acme-mail.net", PASSWORD_HASH, "198.51.100.22", 512, held=True),
         ),
-        remote_mailboxes=(RemoteMailboxSpec("remy@acme-mail.net", "mx2.fleetlab.net"),),
+        remote_mailboxes=(
+            RemoteMailboxSpec("gone@acme-mail.net", "mx2.fleetlab.net", former_ip="198.51.100.22"),
+            RemoteMailboxSpec("remy@acme-mail.net", "mx2.fleetlab.net"),
+        ),
         probes=tuple(ProbeSpec(f"probe-{a.transport}@{hostname}", a.ip) for a in addresses),
         tls=TlsSpec(certificate, key),
         message_size_limit=26_214_400,

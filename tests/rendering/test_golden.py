@@ -7,7 +7,10 @@ import dataclasses
 import os
 from pathlib import Path
 
+import pytest
+
 from orchestrator import rendering
+from orchestrator.errors import Invalid
 from orchestrator.hostspec import DkimKeySpec, HostSpec, OsName, RenderedFile, TlsSpec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -67,12 +70,13 @@ def test_a_new_password_touches_the_password_file_alone(spec: HostSpec) -> None:
     assert after["/etc/dovecot/users"].daemon is None
 
 
-def test_only_the_first_key_of_a_domain_signs_and_is_on_the_host(spec: HostSpec) -> None:
-    keys = [path for path in by_path(spec) if path.startswith("/etc/opendkim/keys/")]
-    assert "/etc/opendkim/keys/mf1._domainkey.acme-mail.net.private" in keys
-    assert "/etc/opendkim/keys/mf2._domainkey.acme-mail.net.private" not in keys
-    swapped = dataclasses.replace(spec, dkim_keys=tuple(reversed(spec.dkim_keys)))
-    assert "acme-mail.net:mf2:" in by_path(swapped)["/etc/opendkim/key_table"].content
+def test_a_retired_key_stays_on_the_host_but_signs_no_more(spec: HostSpec) -> None:
+    files = by_path(spec)
+    assert files["/etc/opendkim/keys/mf0._domainkey.acme-mail.net.private"].secret
+    assert "mf0" not in files["/etc/opendkim/key_table"].content
+    signing = tuple(dataclasses.replace(key, signs=True) for key in spec.dkim_keys)
+    with pytest.raises(Invalid, match="two keys"):
+        rendering.render(dataclasses.replace(spec, dkim_keys=signing))
 
 
 def test_a_host_without_tenants_renders(spec: HostSpec) -> None:
