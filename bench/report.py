@@ -12,23 +12,25 @@ Cell = str | float | int
 
 @dataclass(frozen=True)
 class Target:
-    """A figure that was promised. ``limit`` is the most that it may be."""
+    """A figure that was promised: at most ``limit``, or with ``least`` at least that."""
 
     what: str
     measured: float
     limit: float
     unit: str
+    least: bool = False
 
     @property
     def met(self) -> bool:
         """Whether it was kept."""
-        return self.measured <= self.limit
+        return self.measured >= self.limit if self.least else self.measured <= self.limit
 
     def __str__(self) -> str:
         verdict = "met" if self.met else "MISSED"
+        bound = "least" if self.least else "most"
         return (
             f"{verdict}: {self.what}: {number(self.measured)} {self.unit} "
-            f"(at most {number(self.limit)} {self.unit})"
+            f"(at {bound} {number(self.limit)} {self.unit})"
         )
 
 

@@ -1,6 +1,5 @@
 """A changed template: canaries, waves, and what happens when a host does not take it."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from shutil import copytree
@@ -81,13 +80,6 @@ class Fleet:
             release = releases.newest(session)
             assert release is not None
             return release
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """Which removals were asked for: those that the database knows of."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlmodel import select
 from storekit import Store
@@ -10,13 +7,6 @@ from storekit import Store
 from orchestrator.db import reading, writing
 from orchestrator.models import Address, Domain, Host, Mailbox, Workspace
 from orchestrator.services import domains, mailboxes, removals
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture
