@@ -33,17 +33,18 @@ def disk_full(machine: Machine) -> Iterator[None]:
     try:
         yield
     finally:
-        machine.sh(f"umount {STATE} && rm -rf /run/kept")
+        machine.sh(f"umount -l {STATE} && rm -rf /run/kept")
 
 
 @contextmanager
 def read_only(machine: Machine, path: str) -> Iterator[None]:
-    """A directory tree of the host can't be written to."""
-    machine.sh(f"mount --bind {path} {path} && mount -o remount,ro,bind {path}")
+    """A directory of the host can't be written to; what is mounted below it stays in sight."""
+    machine.sh(f"mount --rbind {path} {path} && mount -o remount,ro,bind {path}")
     try:
         yield
     finally:
-        machine.sh(f"umount {path}")
+        # Lazily: a daemon that was started meanwhile may hold files of it.
+        machine.sh(f"mount -o remount,rw,bind {path} && umount -l {path}")
 
 
 @contextmanager

@@ -12,14 +12,13 @@ LEAST = 12
 PAUSE = 0.05
 #: Share by which another host may be delayed.
 TOLERATED = 0.10
-#: Milliseconds that two medians differ by on a machine with two cores, with nothing wrong.
-NOISE = 50.0
+#: Milliseconds by which two medians differ on a loaded machine with two cores, with nothing wrong.
+NOISE = 100.0
 
 
 @contextmanager
-def pacing(one_pass: Callable[[], object]) -> Iterator[list[float]]:
-    """Time passes, in milliseconds, for the length of the block and until there are enough."""
-    taken: list[float] = []
+def pacing(one_pass: Callable[[], object], taken: list[float]) -> Iterator[None]:
+    """Time passes in milliseconds, for the length of the block and until enough are taken."""
     failures: list[BaseException] = []
     ended = threading.Event()
 
@@ -36,7 +35,7 @@ def pacing(one_pass: Callable[[], object]) -> Iterator[list[float]]:
     thread = threading.Thread(target=work, name="pace")
     thread.start()
     try:
-        yield taken
+        yield
     finally:
         ended.set()
         thread.join()
@@ -50,10 +49,10 @@ def delay(calm: list[float], suffering: list[float]) -> float:
 
 
 def delayed(calm: list[float], suffering: list[float]) -> bool:
-    """Whether that is more than is tolerated, and more than noise.
+    """Whether that is more than is tolerated, the spread of the calm passes and noise together.
 
-    Noise is at least the spread of the calm passes themselves. Whoever waits for another host
-    waits for its time-outs, and those are seconds.
+    Whoever waits for another host waits for its time-outs, and those are seconds.
     """
     longer = statistics.median(suffering) - statistics.median(calm)
-    return delay(calm, suffering) > TOLERATED and longer > max(NOISE, max(calm) - min(calm))
+    tolerated = TOLERATED * statistics.median(calm)
+    return longer > tolerated + (max(calm) - min(calm)) + NOISE

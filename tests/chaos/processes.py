@@ -56,14 +56,3 @@ def send(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-
-
-def pushing(stage: str) -> list[int]:
-    """The processes on a host that carry out the push of a stage directory, parents first."""
-    needle = f"/{stage}/apply".encode()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                if needle in (entry / "cmdline").read_bytes():
-                    return family(int(entry.name))
-    return []

@@ -80,9 +80,8 @@ class Trial:
 
     @contextmanager
     def _paced(self, into: list[float]) -> Iterator[None]:
-        with pace.pacing(lambda: self.arena.orderly(self.other)) as taken:
+        with pace.pacing(lambda: self.arena.orderly(self.other), into):
             yield
-        into += taken
 
     @contextmanager
     def excuse(self) -> Iterator[None]:

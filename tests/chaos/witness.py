@@ -27,6 +27,9 @@ from aiosmtpd.controller import Controller
 PATIENCE = 10.0
 PAUSE = 0.3
 RETRY = 0.2
+#: Seconds for the last messages to arrive before the receiver goes: a host that finds it gone
+#: takes it for dead, and keeps what comes next for minutes.
+FAREWELL = 15.0
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,18 @@ class Notebook:
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", buffering=1)
         self._lock = threading.Lock()
+        self._succeeded: dict[str, set[str]] = {"submission": set(), "signing": set()}
 
     def write(self, **observation: Any) -> None:
         with self._lock:
             self._file.write(json.dumps(observation) + "\n")
+            if observation["ok"] and observation["check"] in self._succeeded:
+                self._succeeded[observation["check"]].add(observation["id"])
+
+    def all_arrived(self) -> bool:
+        """Whether every message that was accepted has come."""
+        with self._lock:
+            return self._succeeded["submission"] <= self._succeeded["signing"]
 
 
 class Sink:
@@ -157,6 +168,9 @@ def main() -> None:
     stop.set()
     for thread in threads:
         thread.join()
+    deadline = time.monotonic() + FAREWELL
+    while not notebook.all_arrived() and time.monotonic() < deadline:
+        time.sleep(0.1)
     sink.stop()
 
 
