@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 #: Fewest passes that a median is taken from.
-LEAST = 12
+LEAST = 8
 #: Seconds between two passes.
 PAUSE = 0.05
 #: Share by which another host may be delayed.
