@@ -70,35 +70,34 @@ class Reconciler:
         :returns: what was found and done; errors of the host are in it, not raised.
         :raises NotFound: when there is no such host.
         """
-        host = self._load(host_id)
-        if host.paused:
-            return Result(host.name, reason=Reason.PAUSED, message="the host is paused")
-        try:
-            return self._reconcile(host, allow_removals)
-        except LeaseLostError as error:
-            return Result(host.name, reason=Reason.BUSY, message=str(error))
-
-    def _reconcile(self, host: Host, allow_removals: bool) -> Result:
-        host_id = host.id
+        # What was claimed for this pass is let go of, whatever becomes of it.
         with self.leases.hold(host_id) as held:
+            host = self._load(host_id)
+            if host.paused:
+                return Result(host.name, reason=Reason.PAUSED, message="the host is paused")
             if not held:
                 return Result(host.name, reason=Reason.BUSY, message="another pass holds it")
-            started = time.monotonic()
-            host = self._load(host_id)
-            run, waited = uuid7(), max(0.0, (utcnow() - host.due_at).total_seconds())
-            with logs.about(run=run, host=host.name):
-                result = self._pass(host, run, allow_removals)
-                total = round((time.monotonic() - started) * 1000, 1)
-                timings = {**result.timings, "total": total}
-                result = replace(result, timings=timings, run=run, waited=waited)
-                with writing(self._engine) as session:
-                    interval = self._settings.probe_interval
-                    result = record(session, host, result, utcnow(), interval)
-                    row = session.get_one(Host, host_id)
-                    self.leases.require(row)
-                    self.leases.give_back(row)
-                result.log()
-            return result
+            try:
+                return self._reconcile(host, allow_removals)
+            except LeaseLostError as error:
+                return Result(host.name, reason=Reason.BUSY, message=str(error))
+
+    def _reconcile(self, host: Host, allow_removals: bool) -> Result:
+        started = time.monotonic()
+        run, waited = uuid7(), max(0.0, (utcnow() - host.due_at).total_seconds())
+        with logs.about(run=run, host=host.name):
+            result = self._pass(host, run, allow_removals)
+            total = round((time.monotonic() - started) * 1000, 1)
+            timings = {**result.timings, "total": total}
+            result = replace(result, timings=timings, run=run, waited=waited)
+            with writing(self._engine) as session:
+                interval = self._settings.probe_interval
+                result = record(session, host, result, utcnow(), interval)
+                row = session.get_one(Host, host.id)
+                self.leases.require(row)
+                self.leases.give_back(row)
+            result.log()
+        return result
 
     def observe(self, host_id: UUID) -> Result:
         """Look at a host and write down its conditions; changes nothing on it."""
