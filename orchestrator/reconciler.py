@@ -8,6 +8,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy import Engine
+from sqlmodel import Session
 from uuid_utils.compat import uuid7
 
 from orchestrator import logs
@@ -200,15 +201,16 @@ class Reconciler:
         host.applied_at = horizon(self._engine)
         source = self._settings.certificate_source
         with reading(self._engine) as session:
-            settled = certificates.settled(session, source, host)
-        if not settled or host.release_id is None:
-            with writing(self._engine) as session:
-                certificates.ensure(session, self._vault, source, self._authority, host)
-                self._fleet.choose_release(session, host)
+            if certificates.settled(session, source, host) and host.release_id is not None:
+                return self._rendered(session, host)
+        with writing(self._engine) as session:
+            certificates.ensure(session, self._vault, source, self._authority, host)
+            self._fleet.choose_release(session, host)
         with reading(self._engine) as session:
-            spec = self._fleet.want(session, host)
-            templates = self._fleet.templates(session, host)
-        return render(spec, templates)
+            return self._rendered(session, host)
+
+    def _rendered(self, session: Session, host: Host) -> Wanted:
+        return render(self._fleet.want(session, host), self._fleet.templates(session, host))
 
     def _push(self, host: Host, state: HostState, run: UUID) -> dict[str, float]:
         started = time.monotonic()

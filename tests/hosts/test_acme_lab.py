@@ -34,7 +34,7 @@ def pebble(lab: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Ite
     directory = tmp_path_factory.mktemp("pebble")
     state = ROOT / ".lab"
     with pebblekit.serve(
-        directory, state, lab["resolver"], lifetime=86400, nonce_reject=40
+        directory, state, lab["dns"]["authoritative"], lifetime=86400, nonce_reject=40
     ) as server:
         yield server
 
