@@ -49,7 +49,7 @@ class Watch:
 
         :returns: the name of its stage directory, or None when that has not happened in time.
         """
-        ahead: list[str] = ["log", *list(SIGNS.values())[: STEPS.index(step) + 1]]
+        ahead: list[str] = ["generation", *list(SIGNS.values())[: STEPS.index(step) + 1]]
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for event in self._inotify.read(timeout=200):
@@ -68,7 +68,7 @@ class Watch:
         watch = self._inotify.add_watch(str(stage), flags.CREATE | flags.OPEN)
         self._stages[watch] = stage
         # It may have come so far before it was watched.
-        if ahead[0] == "log" and (stage / "log").exists():
+        if ahead[0] == "generation" and (stage / "generation").exists():
             ahead.pop(0)
 
 
