@@ -18,8 +18,9 @@ up: packages $(STAMP)
 down: $(STAMP)
 	$(BIN)/mailfleet lab down
 
+# What needs the lab runs in one process, everything else beside it.
 test: lint up
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 lint: packages $(STAMP)
 	$(BIN)/ruff check .

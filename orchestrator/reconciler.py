@@ -8,6 +8,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy import Engine
+from sqlmodel import Session
 from uuid_utils.compat import uuid7
 
 from orchestrator import logs
@@ -70,35 +71,34 @@ class Reconciler:
         :returns: what was found and done; errors of the host are in it, not raised.
         :raises NotFound: when there is no such host.
         """
-        host = self._load(host_id)
-        if host.paused:
-            return Result(host.name, reason=Reason.PAUSED, message="the host is paused")
-        try:
-            return self._reconcile(host, allow_removals)
-        except LeaseLostError as error:
-            return Result(host.name, reason=Reason.BUSY, message=str(error))
-
-    def _reconcile(self, host: Host, allow_removals: bool) -> Result:
-        host_id = host.id
+        # What was claimed for this pass is let go of, whatever becomes of it.
         with self.leases.hold(host_id) as held:
+            host = self._load(host_id)
+            if host.paused:
+                return Result(host.name, reason=Reason.PAUSED, message="the host is paused")
             if not held:
                 return Result(host.name, reason=Reason.BUSY, message="another pass holds it")
-            started = time.monotonic()
-            host = self._load(host_id)
-            run, waited = uuid7(), max(0.0, (utcnow() - host.due_at).total_seconds())
-            with logs.about(run=run, host=host.name):
-                result = self._pass(host, run, allow_removals)
-                total = round((time.monotonic() - started) * 1000, 1)
-                timings = {**result.timings, "total": total}
-                result = replace(result, timings=timings, run=run, waited=waited)
-                with writing(self._engine) as session:
-                    interval = self._settings.probe_interval
-                    result = record(session, host, result, utcnow(), interval)
-                    row = session.get_one(Host, host_id)
-                    self.leases.require(row)
-                    self.leases.give_back(row)
-                result.log()
-            return result
+            try:
+                return self._reconcile(host, allow_removals)
+            except LeaseLostError as error:
+                return Result(host.name, reason=Reason.BUSY, message=str(error))
+
+    def _reconcile(self, host: Host, allow_removals: bool) -> Result:
+        started = time.monotonic()
+        run, waited = uuid7(), max(0.0, (utcnow() - host.due_at).total_seconds())
+        with logs.about(run=run, host=host.name):
+            result = self._pass(host, run, allow_removals)
+            total = round((time.monotonic() - started) * 1000, 1)
+            timings = {**result.timings, "total": total}
+            result = replace(result, timings=timings, run=run, waited=waited)
+            with writing(self._engine) as session:
+                interval = self._settings.probe_interval
+                result = record(session, host, result, utcnow(), interval)
+                row = session.get_one(Host, host.id)
+                self.leases.require(row)
+                self.leases.give_back(row)
+            result.log()
+        return result
 
     def observe(self, host_id: UUID) -> Result:
         """Look at a host and write down its conditions; changes nothing on it."""
@@ -201,15 +201,16 @@ class Reconciler:
         host.applied_at = horizon(self._engine)
         source = self._settings.certificate_source
         with reading(self._engine) as session:
-            settled = certificates.settled(session, source, host)
-        if not settled or host.release_id is None:
-            with writing(self._engine) as session:
-                certificates.ensure(session, self._vault, source, self._authority, host)
-                self._fleet.choose_release(session, host)
+            if certificates.settled(session, source, host) and host.release_id is not None:
+                return self._rendered(session, host)
+        with writing(self._engine) as session:
+            certificates.ensure(session, self._vault, source, self._authority, host)
+            self._fleet.choose_release(session, host)
         with reading(self._engine) as session:
-            spec = self._fleet.want(session, host)
-            templates = self._fleet.templates(session, host)
-        return render(spec, templates)
+            return self._rendered(session, host)
+
+    def _rendered(self, session: Session, host: Host) -> Wanted:
+        return render(self._fleet.want(session, host), self._fleet.templates(session, host))
 
     def _push(self, host: Host, state: HostState, run: UUID) -> dict[str, float]:
         started = time.monotonic()

@@ -121,7 +121,7 @@ def record(session: Session, host: Host, result: Result, now: datetime, interval
 
 
 def _complete_run(session: Session, host: Host, result: Result) -> None:
-    if result.run is None:
+    if result.run is None or result.outcome == "unchanged":
         return
     run = session.get(Run, result.run)
     if run is not None:

@@ -13,6 +13,13 @@ pytest_plugins = ["databases"]
 LAB_JSON = ROOT / ".lab" / "lab.json"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """There is one lab: what needs it runs in one process (`make test` has two)."""
+    for item in items:
+        if item.get_closest_marker("lab"):
+            item.add_marker(pytest.mark.xdist_group("lab"))
+
+
 @pytest.fixture(scope="session")
 def lab() -> dict[str, Any]:
     """`.lab/lab.json`, with its paths made absolute. Without a lab the test fails: no skip."""

@@ -37,7 +37,8 @@ def serve(
     """Run pebble within the block.
 
     :param authority: where ``ca.pem`` and ``ca.key`` stand, for its own certificate.
-    :param resolver: the IP of the DNS server that it looks challenges up with.
+    :param resolver: the IP of the DNS server that it looks challenges up with: one without a
+        cache, as public CAs do.
     :param lifetime: of its certificates, in seconds.
     :param nonce_reject: percentage of good nonces that it refuses.
     """

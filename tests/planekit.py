@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit import BIN, Operator, wait_for
+from processkit import family, send
 from sqlalchemy import Engine
 from sqlmodel import col, select
 
@@ -50,13 +51,19 @@ class Plane:
         return process
 
     def stop(self) -> None:
-        """End its reconcilers, paused ones too."""
-        for process in self.reconcilers:
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-        for process in self.reconcilers:
-            process.wait(timeout=60)
-        self.engine.dispose()
+        """End its reconcilers and what came from them, paused ones too."""
+        started = [pid for process in self.reconcilers for pid in family(process.pid)]
+        send(started, signal.SIGCONT)
+        try:
+            for process in self.reconcilers:
+                process.terminate()
+            for process in self.reconcilers:
+                process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            send(started, signal.SIGKILL)
+            raise
+        finally:
+            self.engine.dispose()
 
 
 @contextmanager
@@ -66,7 +73,7 @@ def takeover(
     """Have the lab's hosts, with all its rows, for the block; its own reconciler lets them be.
 
     Whatever the plane changes on the hosts, the lab's own puts right afterwards: a host tells
-    its generation, and the next one is higher.
+    its generation, and the next one is higher. It has done so when this returns.
 
     :param database_url: an empty database; by default SQLite's in the directory.
     :param settings: those that differ from the lab's.
@@ -85,6 +92,13 @@ def takeover(
     finally:
         for name in names:
             lab.ok("mailfleet", "hosts", "resume", name)
+        wait_for("the lab's own configuration", lambda: _settled(lab), 180)
+
+
+def _settled(operator: Operator) -> bool:
+    """Whether the hosts are what its rows say."""
+    plans = operator.json("reconcile", "plan")
+    return all(plan["reason"] is None and not plan["changes"] for plan in plans)
 
 
 def _plane(

@@ -1,14 +1,15 @@
 """Reconcilers as processes of their own, and their sudden end."""
 
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from uuid import UUID
+
+from processkit import family, send
 
 from orchestrator import db, passes, settings
 from orchestrator.control import ControlPlane
@@ -40,19 +41,3 @@ def reconciler(config: Path, host: UUID) -> Iterator[BaseProcess]:
         send(family(process.pid), signal.SIGKILL)
         process.join()
         process.close()
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that came from it, parents first."""
-    found = [pid]
-    for one in found:
-        with suppress(OSError):
-            found += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
-    return found
-
-
-def send(pids: list[int], number: signal.Signals) -> None:
-    """Send a signal to each that is still there."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)

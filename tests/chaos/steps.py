@@ -17,7 +17,6 @@ STATE = Path("var/lib/mailfleet")
 
 #: In their order: the step, and what is opened in the stage directory as it begins.
 SIGNS = {
-    "gather": "log",
     "prepare": "manifest",
     "validate": "validate",
     "copy": "manifest",
@@ -50,7 +49,7 @@ class Watch:
 
         :returns: the name of its stage directory, or None when that has not happened in time.
         """
-        ahead = list(SIGNS.values())[: STEPS.index(step) + 1]
+        ahead: list[str] = ["generation", *list(SIGNS.values())[: STEPS.index(step) + 1]]
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for event in self._inotify.read(timeout=200):
@@ -69,7 +68,7 @@ class Watch:
         watch = self._inotify.add_watch(str(stage), flags.CREATE | flags.OPEN)
         self._stages[watch] = stage
         # It may have come so far before it was watched.
-        if ahead[:1] == ["log"] and (stage / "log").exists():
+        if ahead[0] == "generation" and (stage / "generation").exists():
             ahead.pop(0)
 
 

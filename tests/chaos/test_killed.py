@@ -6,10 +6,11 @@ import signal
 from functools import partial
 
 import pytest
-from chaos import processes, steps
+from chaos import steps
 from chaos.conftest import Trials
 from chaos.trial import Trial
 from labkit import Machine
+from processkit import family, send
 
 pytestmark = pytest.mark.lab
 
@@ -26,10 +27,10 @@ def kill(trial: Trial, step: str, seed: int) -> bool:
     with steps.watching(trial.machine) as watch, trial.reconciler() as process:
         reached = watch.reach(step, SECONDS)
         assert process.pid is not None
-        chosen = processes.family(process.pid)
+        chosen = family(process.pid)
         if random.Random(seed).random() < 0.5:
             chosen = chosen[:1]
-        processes.send(chosen, signal.SIGKILL)
+        send(chosen, signal.SIGKILL)
         process.join(SECONDS)
         return reached is not None and process.exitcode == -signal.SIGKILL
 

@@ -1,6 +1,8 @@
 """Certificates by ACME: Debian's pebble asks the lab's DNS what we publish there."""
 
 import dataclasses
+import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,9 @@ from typing import Any
 import pebblekit
 import pytest
 from cryptography import x509
-from labkit import ROOT
+from labkit import ROOT, Machine, Operator, wait_for
 from pebblekit import Pebble
+from planekit import Plane, takeover
 
 from orchestrator.conditions import Reason
 from orchestrator.dns.publishing import ZoneKey
@@ -31,7 +34,7 @@ def pebble(lab: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Ite
     directory = tmp_path_factory.mktemp("pebble")
     state = ROOT / ".lab"
     with pebblekit.serve(
-        directory, state, lab["resolver"], lifetime=86400, nonce_reject=40
+        directory, state, lab["dns"]["authoritative"], lifetime=86400, nonce_reject=40
     ) as server:
         yield server
 
@@ -119,3 +122,44 @@ def test_a_ca_whose_certificate_is_not_trusted(acme: Acme) -> None:
     error = refused(acme, *NAMES)
     assert error.reason is Reason.CA_UNREACHABLE
     assert "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
+@pytest.fixture(scope="module")
+def plane(
+    operator: Operator, pebble: Pebble, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Plane]:
+    """A control plane of its own over the lab's hosts, whose source is pebble."""
+    source = {
+        "certificate_source": "acme",
+        "acme_directory_url": pebble.directory_url,
+        "acme_ca_file": str(pebble.ca_file),
+    }
+    with takeover(operator, tmp_path_factory.mktemp("plane"), **source) as made:
+        made.start_reconciler()
+        yield made
+
+
+def serial(machine: Machine, root: str) -> int | None:
+    """Of the certificate that Dovecot shows, where a client that trusts pebble believes it."""
+    trust = ssl.create_default_context(cadata=root)
+    try:
+        with (
+            socket.create_connection((machine.described["address"], 993), 20) as plain,
+            trust.wrap_socket(plain, server_hostname=machine.described["hostname"]) as secure,
+        ):
+            der = secure.getpeercert(binary_form=True)
+    except ssl.SSLCertVerificationError:
+        return None
+    assert der is not None
+    return x509.load_der_x509_certificate(der).serial_number
+
+
+def test_hosts_of_both_debians_get_theirs_and_renew_it(
+    plane: Plane, machine: Machine, pebble: Pebble
+) -> None:
+    first = wait_for("a certificate", lambda: serial(machine, pebble.root), 180)
+    plane.operator.ok("mailfleet", "certificates", "renew", machine.name)
+    wait_for("its successor", lambda: serial(machine, pebble.root) not in {None, first}, 180)
+    rows = plane.operator.json("mailfleet", "certificates", "list")
+    row = next(row for row in rows if row["host"] == machine.name)
+    assert (row["source"], row["valid"]) == ("acme", "True"), row

@@ -14,6 +14,7 @@ from orchestrator.conditions import Reason
 from orchestrator.db import reading, writing
 from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.models import Host, Run, utcnow
+from orchestrator.plan import Action, Change, Plan
 from orchestrator.results import Result
 from orchestrator.services import runs
 
@@ -120,6 +121,7 @@ def test_a_failure_before_the_push_is_told_once_while_it_lasts(store: Store) -> 
 def test_a_run_gets_the_timings_of_its_whole_pass(store: Store) -> None:
     host = store.host()
     keep(store, host, FIRST)
-    record(store, host, Result("mx1", run=FIRST, timings={"look": 9.0, "total": 50.0}))
+    plan = Plan(changes=(Change(Action.UPDATE, "/etc/postfix/main.cf"),))
+    record(store, host, Result("mx1", plan, run=FIRST, timings={"look": 9.0, "total": 50.0}))
     with reading(store.engine) as session:
         assert runs.get(session, str(FIRST))[0].timings == {"look": 9.0, "total": 50.0}

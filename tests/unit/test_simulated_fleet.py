@@ -7,16 +7,20 @@ from pathlib import Path
 from uuid import UUID
 
 import msgspec
+import pytest
+from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select, update
 
 from bench import seed
 from bench.simfleet import SimFleet
 from orchestrator import db
+from orchestrator.conditions import Reason
 from orchestrator.control import ControlPlane
 from orchestrator.models import Host, Mailbox
 from orchestrator.results import UNSEEN
 from orchestrator.scheduler import THREADS
 from orchestrator.secrets import Vault
+from orchestrator.services import hosts
 
 #: Longer than any of it lasts: nothing here waits for it.
 FOREVER = 300.0
@@ -72,3 +76,23 @@ def test_a_change_travels_alone_and_is_seen_to_have_arrived(tmp_path: Path) -> N
         assert pushed.reason is None
         for host in (changed, other):
             assert control.reconciler.reconcile(host).plan.empty
+
+
+def test_what_was_claimed_is_let_go_of_though_no_pass_began(tmp_path: Path) -> None:
+    """A host that is paused, or can't be read, between its claim and its pass is not kept."""
+    with SimFleet(1) as fleet, running(tmp_path, fleet) as control:
+        leases, (host,) = control.reconciler.leases, host_ids(control)
+        assert leases.claim([host]) == [host]
+        with db.writing(control.engine) as session:
+            hosts.pause(session, session.get_one(Host, host))
+        assert control.reconciler.reconcile(host).reason is Reason.PAUSED
+        with db.writing(control.engine) as session:
+            hosts.resume(session, session.get_one(Host, host))
+        assert leases.claim([host]) == [host]
+        with control.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE host RENAME TO gone")
+        with pytest.raises(OperationalError):
+            control.reconciler.reconcile(host)
+        with control.engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE gone RENAME TO host")
+        assert control.reconciler.reconcile(host).reason is None

@@ -12,7 +12,8 @@ umask 077
 set -o pipefail
 stage=$1
 files=$stage/files
-log=$stage/log
+# Not beside the files: of a full disk it has to tell.
+log=$(mktemp /run/mailfleet.XXXXXX) || exit 1
 state=/var/lib/mailfleet
 undo=$state/undo
 kept=20
@@ -21,7 +22,7 @@ old=.mailfleet-old
 read -r generation <"$stage/generation"
 saved=$undo/$generation.new
 
-finish() { rm -rf "$stage" "$saved"; exit "$1"; }
+finish() { rm -rf "$stage" "$saved" "$log"; exit "$1"; }
 
 fail() {
   reason=$1
@@ -185,7 +186,6 @@ differences() {
   done <"$stage/manifest"
 }
 
-: >"$log"
 exec 9>/run/mailfleet.lock
 flock -w 10 9 || fail Busy
 in_force
