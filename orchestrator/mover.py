@@ -7,7 +7,7 @@ That lasts a few seconds; mail to it waits in the queue meanwhile.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import cast
 from uuid import UUID
@@ -50,25 +50,28 @@ class Mover:
         self._fleet = fleet
 
     def advance(self, move_id: UUID) -> None:
-        """Take the next step of a move that is due; why one failed is kept with the move."""
+        """Take the steps of a move that are due; why one failed is kept with the move."""
+        while self._take_step(move_id):
+            pass
+
+    def _take_step(self, move_id: UUID) -> bool:
         with writing(self._engine) as session:
             seconds = self._settings.lease_seconds
             claim = relocations.claim(session, move_id, utcnow(), seconds)
         if claim is None:
-            return
+            return False
         with reading(self._engine) as session:
             move = session.get_one(Move, move_id)
             hosts = relocations.hosts(session, move)
             session.expunge_all()
         step = _Step(self._engine, self._settings, self._fleet, move, claim, hosts)
-        try:
+        # Cancelled meanwhile, or another mover has it: this step has no more to say.
+        with suppress(Conflict):
             try:
                 step.take()
             except HostError as error:
                 step.fail(error)
-        except Conflict:
-            # Cancelled meanwhile, or another mover has it: this one has no more to say.
-            return
+        return True
 
 
 class _Step:

@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = ROOT / ".venv" / "bin"
 
 
-def wait_for(what: str, look: Callable[[], T | None], seconds: float = 60.0) -> T:
+def wait_for(
+    what: str, look: Callable[[], T | None], seconds: float = 60.0, *, every: float = 0.25
+) -> T:
     """Look until there is something; fail with `what` after so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
@@ -25,7 +27,7 @@ def wait_for(what: str, look: Callable[[], T | None], seconds: float = 60.0) -> 
         if seen is not None and seen is not False:
             return seen
         assert time.monotonic() < deadline, f"{what} did not come about within {seconds:g} s"
-        time.sleep(0.25)
+        time.sleep(every)
 
 
 @dataclass(frozen=True)

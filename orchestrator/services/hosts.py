@@ -117,29 +117,29 @@ def pause(session: Session, host: Host, reason: str = "") -> Host:
 
 def drain(session: Session, host: Host) -> Host:
     """The host gets no new addresses, mailboxes or MX records; what it has is served on."""
+    _wake_tenants(session, host)
     host.draining = True
     session.add(host)
-    _wake_tenants(session, host)
+    wake(session, [host.id])
     return host
 
 
 def resume(session: Session, host: Host) -> Host:
     """The host may be changed again and given new work, and is looked at now."""
+    _wake_tenants(session, host)
     host.paused = host.draining = False
     host.pause_reason = ""
     session.add(host)
-    _wake_tenants(session, host)
+    wake(session, [host.id])
     return host
 
 
 def _wake_tenants(session: Session, host: Host) -> None:
-    wake(session, [host.id])
+    # Domains are locked before hosts (see ``db``): before anything is written to the host.
     tenants = select(Address.workspace_id).where(
         Address.host_id == host.id, Address.state == AddressState.ASSIGNED
     )
-    for workspace_id in set(session.exec(tenants)):
-        assert workspace_id is not None
-        wake_dns(session, workspace_id)
+    wake_dns(session, *{id_ for id_ in session.exec(tenants) if id_ is not None})
 
 
 def rekey(session: Session, host: Host, host_key: str) -> Host:

@@ -160,9 +160,7 @@ def cancel(session: Session, source: Address) -> Move:
         raise NotFound(f"{source.ip} is not moving")
     if move.phase not in (MovePhase.PREPARING, MovePhase.COPYING, MovePhase.CANCELLING):
         raise Conflict(f"{source.ip} can't be called back: its mailboxes go over already")
-    move.phase = MovePhase.CANCELLING
-    move.failures, move.reason, move.message = 0, None, ""
-    session.add(move)
+    relocations.enter(session, move, MovePhase.CANCELLING)
     return move
 
 

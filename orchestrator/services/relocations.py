@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlmodel import Session, col, select, update
 
+from orchestrator import transit, wakeup
 from orchestrator.conditions import Reason, Status, Type
 from orchestrator.errors import Conflict
 from orchestrator.models import (
@@ -35,10 +36,12 @@ Moving = tuple[Relocation, Mailbox]
 def claim(session: Session, move_id: UUID, now: datetime, seconds: float) -> str | None:
     """Take a move that is due, for so many seconds.
 
-    :returns: the claim; None where another mover was faster.
+    :returns: the claim; None where another mover was faster, or it is not due or over.
     """
     token = secrets.token_hex(8)
-    taken = update(Move).where(col(Move.id) == move_id, col(Move.due_at) <= now)
+    taken = update(Move).where(
+        col(Move.id) == move_id, col(Move.due_at) <= now, col(Move.phase).in_(transit.UNDER_WAY)
+    )
     done = session.exec(taken.values(due_at=now + timedelta(seconds=seconds), claim=token))
     return token if done.rowcount else None
 
@@ -66,6 +69,7 @@ def unsettle(session: Session, move: Move) -> None:
     move.settling_since = None
     move.due_at = utcnow()
     session.add(move)
+    wakeup.request(session)
 
 
 def settle(session: Session, move: Move) -> None:

@@ -27,10 +27,10 @@ def wake_workspace(session: Session, workspace_id: UUID) -> None:
     wake(session, set(session.exec(carrying)))
 
 
-def wake_dns(session: Session, workspace_id: UUID) -> None:
-    """The records of the workspace's domains have changed: its hosts, its addresses."""
+def wake_dns(session: Session, *workspace_ids: UUID) -> None:
+    """The records of the workspaces' domains have changed: their hosts, their addresses."""
     rows = select(Domain.id).where(
-        col(Domain.workspace_id) == workspace_id, col(Domain.deleted_at).is_(None)
+        col(Domain.workspace_id).in_(workspace_ids), col(Domain.deleted_at).is_(None)
     )
     ids = session.exec(rows).all()
     lock(session, Domain, ids)

@@ -295,9 +295,14 @@ def test_a_move_is_cancelled_until_mailboxes_go_over(fleet: Fleet, session: Sess
     with pytest.raises(NotFound):
         moves.cancel(session, old)
     move = begin(fleet, session)
+    # A mover has it, and would not look again for the time of its claim.
+    assert relocations.claim(session, move.id, utcnow(), 30) is not None
     assert moves.cancel(session, old).phase is MovePhase.CANCELLING
+    assert relocations.claim(session, move.id, utcnow(), 30) is not None
     relocations.call_off(session, move)
     assert move.phase is MovePhase.CANCELLED
+    session.flush()
+    assert relocations.claim(session, move.id, utcnow(), 30) is None
     assert session.get_one(Address, move.target_id).state is AddressState.COOLDOWN
     again = moves.start(session, old, to=session.get_one(Address, fleet.free[1].id))
     reach(session, again, MovePhase.SWITCHING)
