@@ -172,5 +172,6 @@ def test_a_database_that_restarts_during_a_push(
         postgresql.start()
     before = passes(plane, machine)
     wait_for("convergence", lambda: converged(plane, machine))
+    # This server commits asynchronously: it may have lost its last moments, and push once more.
     assert passes(plane, machine) - before <= 2
-    assert in_force(machine) == number
+    assert in_force(machine) in {number, number + 1}
