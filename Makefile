@@ -7,8 +7,8 @@ STAMP := $(VENV)/.installed
 RIVALS := $(VENV)/rivals
 # The engine and the image builder of the lab; independent mail clients and PostgreSQL for the tests.
 PACKAGES := $(shell command -v dockerd >/dev/null || echo docker.io) iptables mmdebstrap \
-	debian-archive-keyring iproute2 openssh-client swaks isync pebble curl bind9-dnsutils ca-certificates \
-	postgresql
+	debian-archive-keyring iproute2 openssh-client swaks libnet-ssleay-perl isync pebble curl \
+	bind9-dnsutils ca-certificates postgresql
 
 .PHONY: up down test lint bench clean packages
 
