@@ -10,7 +10,7 @@ PACKAGES := $(shell command -v dockerd >/dev/null || echo docker.io) iptables mm
 	debian-archive-keyring iproute2 openssh-client swaks libnet-ssleay-perl isync pebble curl \
 	bind9-dnsutils ca-certificates postgresql
 
-.PHONY: up down test lint bench clean packages
+.PHONY: up down test chaos lint bench clean packages
 
 up: packages $(STAMP)
 	$(BIN)/mailfleet lab up
@@ -20,7 +20,11 @@ down: $(STAMP)
 
 # What needs the lab runs in one process, everything else beside it.
 test: lint up
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/chaos
+
+# Hurts the lab's hosts and reconcilers; CHAOS_SEEDS=full kills twenty times at every step.
+chaos: up
+	$(BIN)/pytest tests/chaos
 
 lint: packages $(STAMP)
 	$(BIN)/ruff check .

@@ -1,27 +1,27 @@
 """The commands ``mailfleet`` and ``reconcile``."""
 
-from orchestrator.cli import (
-    addresses,
-    certificates,
-    domains,
-    history,
-    hosts,
-    rollouts,
-    serve,
-    status,
-    tenants,
-    zones,
-)
 from orchestrator.cli.app import entry
-from orchestrator.cli.reconcile import reconcile_commands
-from orchestrator.cli.rollback import rollback
-from orchestrator.cli.run import run
-from orchestrator.lab.cli import lab
+
+HERE = "orchestrator.cli"
 
 
 @entry(
     "Mailfleet: a control plane for dedicated-IP e-mail.\n\n"
-    "Example: `mailfleet hosts add mx1 --hostname mx1.fleet.net --address 198.51.100.11`"
+    "Example: `mailfleet hosts add mx1 --hostname mx1.fleet.net --address 198.51.100.11`",
+    {
+        "hosts": f"{HERE}.hosts:hosts",
+        "addresses": f"{HERE}.addresses:addresses",
+        "certificates": f"{HERE}.certificates:certificates",
+        "zones": f"{HERE}.zones:zones",
+        "workspaces": f"{HERE}.tenants:workspaces",
+        "keys": f"{HERE}.tenants:keys",
+        "domains": f"{HERE}.domains:domains",
+        "mailboxes": f"{HERE}.tenants:mailboxes",
+        "serve": f"{HERE}.serve:serve",
+        "db": f"{HERE}.serve:db",
+        "lab": "orchestrator.lab.cli:lab",
+        "reconcile": f"{HERE}:reconcile",
+    },
 )
 def mailfleet() -> None:
     """Everything but the passes over hosts, which are ``reconcile``'s."""
@@ -30,35 +30,18 @@ def mailfleet() -> None:
 @entry(
     "Make the hosts be what the database says, and prove it.\n\n"
     "Exit codes: 0 converged, 1 failure, 2 changes pending, 64 wrong usage.\n\n"
-    "Example: `reconcile plan --host mx1`"
+    "Example: `reconcile plan --host mx1`",
+    {
+        "plan": f"{HERE}.reconcile:plan",
+        "apply": f"{HERE}.reconcile:apply",
+        "verify": f"{HERE}.reconcile:verify",
+        "run": f"{HERE}.run:run",
+        "status": f"{HERE}.status:status",
+        "history": f"{HERE}.history:history",
+        "show": f"{HERE}.history:show_run",
+        "rollback": f"{HERE}.rollback:rollback",
+        "rollout": f"{HERE}.rollouts:rollout",
+    },
 )
 def reconcile() -> None:
     """The operator's command."""
-
-
-for command in (
-    hosts.hosts,
-    addresses.addresses,
-    certificates.certificates,
-    zones.zones,
-    tenants.workspaces,
-    tenants.keys,
-    domains.domains,
-    tenants.mailboxes,
-    serve.serve,
-    serve.db,
-    lab,
-    reconcile,
-):
-    mailfleet.add_command(command)
-reconciling = (
-    *reconcile_commands,
-    status.status,
-    history.history,
-    history.show_run,
-    rollback,
-    rollouts.rollout,
-    run,
-)
-for command in reconciling:
-    reconcile.add_command(command)

@@ -1,10 +1,12 @@
 """What every command shares: settings and database, output for people and programs, exit codes."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import rich_click as click
@@ -53,7 +55,26 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 class Group(click.RichGroup):
-    """A group whose errors are one sentence on standard error, with an exit code that means."""
+    """A group whose errors are one sentence on standard error, with an exit code that means.
+
+    ``elsewhere`` names its commands, each as ``module:attribute``: a command loads what it
+    needs and no more, because all of it takes more than a second.
+    """
+
+    elsewhere: Mapping[str, str] = MappingProxyType({})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands, in their order."""
+        return list(self.elsewhere)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command; None where there is none of that name."""
+        if cmd_name not in self.elsewhere:
+            return None
+        module, _, attribute = self.elsewhere[cmd_name].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run, and turn our errors into exit codes."""
@@ -74,8 +95,8 @@ class Group(click.RichGroup):
             raise SystemExit(FAILED) from None
 
 
-def entry(help_text: str) -> Callable[[Callable[..., None]], Group]:
-    """Make a top-level command group that reads ``--config``."""
+def entry(help_text: str, elsewhere: Mapping[str, str]) -> Callable[[Callable[..., None]], Group]:
+    """Make a top-level command group that reads ``--config``; for ``elsewhere`` see ``Group``."""
 
     def wrap(named: Callable[..., None]) -> Group:
         @click.group(
@@ -97,6 +118,7 @@ def entry(help_text: str) -> Callable[[Callable[..., None]], Group]:
                 context.obj = App(config)
 
         assert isinstance(group, Group)
+        group.elsewhere = elsewhere
         return group
 
     return wrap

@@ -157,6 +157,3 @@ def verify(app: App, as_json: bool) -> int:
         control.receive_probes()
         passes.verify(control, _hosts(app, ()))
     return print_status(app, everything=True, as_json=as_json)
-
-
-reconcile_commands = (plan, apply, verify)
