@@ -8,7 +8,7 @@ RIVALS := $(VENV)/rivals
 # The engine and the image builder of the lab; independent mail clients and PostgreSQL for the tests.
 PACKAGES := $(shell command -v dockerd >/dev/null || echo docker.io) iptables mmdebstrap \
 	debian-archive-keyring iproute2 openssh-client swaks libnet-ssleay-perl isync pebble curl \
-	bind9-dnsutils ca-certificates postgresql
+	bind9-dnsutils ca-certificates postgresql faketime
 
 .PHONY: up down test chaos lint bench clean packages
 

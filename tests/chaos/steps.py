@@ -15,8 +15,10 @@ from labkit import Machine
 
 STATE = Path("var/lib/mailfleet")
 
-#: In their order: the step, and what is opened in the stage directory as it begins.
+#: In their order: the step, and what is opened in the stage directory as it begins. The first
+#: is told from the unpacking by its being read, not written.
 SIGNS = {
+    "gather": "generation",
     "prepare": "manifest",
     "validate": "validate",
     "copy": "manifest",
@@ -49,27 +51,25 @@ class Watch:
 
         :returns: the name of its stage directory, or None when that has not happened in time.
         """
-        ahead: list[str] = ["generation", *list(SIGNS.values())[: STEPS.index(step) + 1]]
+        ahead = list(SIGNS.values())[: STEPS.index(step) + 1]
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for event in self._inotify.read(timeout=200):
                 if event.wd == self._above:
-                    self._begin(event.name, ahead)
+                    self._begin(event.name)
                 elif event.wd in self._stages and ahead and event.name == ahead[0]:
-                    ahead.pop(0)
+                    first = len(ahead) == STEPS.index(step) + 1
+                    if event.mask & (flags.CLOSE_NOWRITE if first else flags.OPEN):
+                        ahead.pop(0)
             if not ahead:
                 return next(reversed(self._stages.values())).name
         return None
 
-    def _begin(self, name: str, ahead: list[str]) -> None:
+    def _begin(self, name: str) -> None:
         stage = self._state / name
-        if not name.startswith("stage."):
-            return
-        watch = self._inotify.add_watch(str(stage), flags.CREATE | flags.OPEN)
-        self._stages[watch] = stage
-        # It may have come so far before it was watched.
-        if ahead[0] == "generation" and (stage / "generation").exists():
-            ahead.pop(0)
+        if name.startswith("stage."):
+            watch = self._inotify.add_watch(str(stage), flags.OPEN | flags.CLOSE_NOWRITE)
+            self._stages[watch] = stage
 
 
 @contextmanager

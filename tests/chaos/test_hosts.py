@@ -1,14 +1,20 @@
 """Hosts that fail in every way: they keep serving, recover in two passes, and delay nobody."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from chaos import faults
+from chaos.arena import Arena
 from chaos.conftest import Trials
 from chaos.cutting import MARK, cutter
 from labkit import Machine
 
+from orchestrator import db
 from orchestrator.conditions import Reason
+from orchestrator.models import Host, Release, ReleaseState
+from orchestrator.services import releases
 
 pytestmark = pytest.mark.lab
 
@@ -98,3 +104,44 @@ def test_a_daemon_refuses_its_configuration(trials: Trials, machine: Machine, da
         trial.spoil(1)
         with faults.refusing(machine, unit):
             assert trial.suffer(trial.settle).reason is Reason.SMOKE_TEST_FAILED
+
+
+MISTAKES = {
+    "main.cf": "no_such_parameter_of_postfix = yes",
+    "dovecot.conf": "protocol imap {",
+    "opendkim.conf": "NoSuchSetting yes",
+}
+
+
+@contextmanager
+def mistaken(arena: Arena, name: str, template: str, line: str) -> Iterator[None]:
+    """A host of which one template has a line more."""
+    with db.writing(arena.control.engine) as session:
+        host = session.get_one(Host, arena.hosts[name])
+        good = host.release_id
+        assert good is not None
+        texts = releases.texts(session, good)
+        wrong = {
+            path: f"{text}\n{line}\n" if path.endswith(f"{template}.j2") else text
+            for path, text in texts.items()
+        }
+        # Of a number that no other host ever gets.
+        release = Release(number=-1, digest="wrong", templates=wrong, state=ReleaseState.SUPERSEDED)
+        session.add(release)
+        session.flush()
+        host.release_id = release.id
+    try:
+        yield
+    finally:
+        arena.change_host(name, release_id=good, seen_release_id=good)
+        with db.writing(arena.control.engine) as session:
+            session.delete(session.get_one(Release, release.id))
+
+
+def test_templates_render_what_the_daemons_refuse(trials: Trials, machine: Machine) -> None:
+    with trials("template renders an invalid configuration", machine) as trial:
+        trial.healthy(trial.settle)
+        for template, line in MISTAKES.items():
+            with mistaken(trial.arena, machine.name, template, line):
+                assert trial.suffer(trial.settle).reason is Reason.VALIDATION_FAILED
+            trial.converge()
