@@ -13,8 +13,12 @@ pytest_plugins = ["databases"]
 LAB_JSON = ROOT / ".lab" / "lab.json"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """There is one lab: what needs it runs in one process (`make test` has two)."""
+    """There is one lab: what needs it runs in one process (`make test` has two).
+
+    First, because pytest-xdist looks for the groups in the same hook.
+    """
     for item in items:
         if item.get_closest_marker("lab"):
             item.add_marker(pytest.mark.xdist_group("lab"))
