@@ -18,9 +18,10 @@ up: packages $(STAMP)
 down: $(STAMP)
 	$(BIN)/mailfleet lab down
 
-# What needs the lab runs in one process, everything else beside it.
+# There is one lab: what needs it runs in one process.
 test: lint up
-	$(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/chaos
+	$(BIN)/pytest -n 2 -m "not lab"
+	$(BIN)/pytest -m lab --ignore=tests/chaos
 
 # Hurts the lab's hosts and reconcilers; CHAOS_SEEDS=full kills twenty times at every step.
 chaos: up

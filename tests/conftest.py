@@ -13,17 +13,6 @@ pytest_plugins = ["databases"]
 LAB_JSON = ROOT / ".lab" / "lab.json"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """There is one lab: what needs it runs in one process (`make test` has two).
-
-    First, because pytest-xdist looks for the groups in the same hook.
-    """
-    for item in items:
-        if item.get_closest_marker("lab"):
-            item.add_marker(pytest.mark.xdist_group("lab"))
-
-
 @pytest.fixture(scope="session")
 def lab() -> dict[str, Any]:
     """`.lab/lab.json`, with its paths made absolute. Without a lab the test fails: no skip."""
