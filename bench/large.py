@@ -13,6 +13,7 @@ from bench.report import Cell, Report
 from orchestrator import db, plan, rendering, secrets
 from orchestrator.models import Address, Domain, Host, Mailbox
 from orchestrator.results import Result
+from orchestrator.spec import carried
 
 COUNT = 10_000
 
@@ -46,10 +47,10 @@ def _host(borrowed: lab.Lab, host: Host, options: Options) -> Report:
 
     def wanted() -> object:
         with db.reading(borrowed.engine) as session:
-            return fleet.want(session, host)
+            return fleet.want(session, host, carried(session, host))
 
     with db.reading(borrowed.engine) as session:
-        spec = fleet.want(session, host)
+        spec = fleet.want(session, host, carried(session, host))
     files = rendering.render(spec)
     parts: dict[str, Callable[[], object]] = {
         "rows to HostSpec": wanted,

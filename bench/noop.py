@@ -13,6 +13,7 @@ from orchestrator import db
 from orchestrator.fleet import HostState, render, watch
 from orchestrator.hosts import probe
 from orchestrator.models import Host
+from orchestrator.spec import carried
 
 BARE, PASS = "bare SSH exec of the checks", "Mailfleet, whole pass"
 #: How often others are beside the bare exec and beside a pass (issue 3).
@@ -30,7 +31,8 @@ def _host(borrowed: lab.Lab, host: Host, options: Options) -> Report:
     fleet, reconciler = borrowed.control.fleet, borrowed.control.reconciler
     target = fleet.target(host)
     with db.reading(borrowed.engine) as session:
-        wanted = render(fleet.want(session, host), fleet.templates(session, host))
+        own = carried(session, host)
+        wanted = render(fleet.want(session, host, own), fleet.templates(session, host))
     state = fleet.look(host, wanted)
     if not state.plan.empty:
         raise SystemExit(f"{host.name} is not converged: wait for the lab to settle")

@@ -121,7 +121,8 @@ def _converged(engine: Engine, settings: Settings, vault: Vault) -> dict[str, Si
         for host in session.exec(select(Host).order_by(col(Host.id))):
             certificates.ensure(session, vault, settings.certificate_source, authority, host)
             session.flush()
-            wanted = spec.build(session, vault, host, message_size_limit=limit)
+            own = spec.carried(session, host)
+            wanted = spec.build(session, vault, host, own, message_size_limit=limit)
             simulated[host.address] = SimHost.converged(wanted.os, rendering.render(wanted))
     engine.dispose()
     return simulated

@@ -30,6 +30,7 @@ from orchestrator.rendering.requirements import Requirements
 from orchestrator.secrets import Vault
 from orchestrator.services import releases
 from orchestrator.settings import Settings
+from orchestrator.spec import Carried
 
 #: The most pushes at once; each is a process while it lasts.
 WORKERS = 16
@@ -102,10 +103,10 @@ class Fleet:
         """
         return probe(self.pool, self.target(host), Watch()).os
 
-    def want(self, session: Session, host: Host) -> HostSpec:
+    def want(self, session: Session, host: Host, own: Carried) -> HostSpec:
         """What the host must be, by the rows."""
         limit = self._settings.message_size_limit
-        return spec.build(session, self._vault, host, message_size_limit=limit)
+        return spec.build(session, self._vault, host, own, message_size_limit=limit)
 
     def choose_release(self, session: Session, host: Host) -> None:
         """Give a host that has no templates yet the newest that are known to be good.

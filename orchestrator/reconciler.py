@@ -27,6 +27,7 @@ from orchestrator.results import Result, add_run, record, set_conditions
 from orchestrator.secrets import Vault
 from orchestrator.services import certificates, hosts, removals
 from orchestrator.settings import Settings
+from orchestrator.spec import Carried, carried
 
 #: Pushes in one pass: the second is for a host that was not as it was seen last.
 PUSHES = 2
@@ -201,16 +202,18 @@ class Reconciler:
         host.applied_at = horizon(self._engine)
         source = self._settings.certificate_source
         with reading(self._engine) as session:
-            if certificates.settled(session, source, host) and host.release_id is not None:
-                return self._rendered(session, host)
+            own = carried(session, host)
+            settled = certificates.settled(session, source, host, own)
+            if settled and host.release_id is not None:
+                return self._rendered(session, host, own)
         with writing(self._engine) as session:
             certificates.ensure(session, self._vault, source, self._authority, host)
             self._fleet.choose_release(session, host)
         with reading(self._engine) as session:
-            return self._rendered(session, host)
+            return self._rendered(session, host, carried(session, host))
 
-    def _rendered(self, session: Session, host: Host) -> Wanted:
-        return render(self._fleet.want(session, host), self._fleet.templates(session, host))
+    def _rendered(self, session: Session, host: Host, own: Carried) -> Wanted:
+        return render(self._fleet.want(session, host, own), self._fleet.templates(session, host))
 
     def _push(self, host: Host, state: HostState, run: UUID) -> dict[str, float]:
         started = time.monotonic()

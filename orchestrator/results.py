@@ -154,5 +154,8 @@ def set_conditions(session: Session, host_id: UUID, result: Result) -> None:
         reachable = Status.TRUE
         converged = Status.TRUE if result.reason is None else Status.FALSE
     why = reason if reachable is Status.FALSE else Reason.OBSERVED
-    conditions.set_(session, host_id, Type.REACHABLE, reachable, why, result.message)
-    conditions.set_(session, host_id, Type.CONVERGED, converged, reason, result.message)
+    verdicts = {
+        Type.REACHABLE: (reachable, why, result.message),
+        Type.CONVERGED: (converged, reason, result.message),
+    }
+    conditions.set_all(session, host_id, verdicts)

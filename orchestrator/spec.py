@@ -1,5 +1,7 @@
 """From rows to HostSpec: the only place where what tenants want becomes what a host must be."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select as columns
@@ -49,10 +51,36 @@ def mail_hosts(session: Session, workspace_id: UUID | None) -> list[Host]:
     return [host for host in rows if not host.draining] or list(rows)
 
 
-def certificate_names(session: Session, host: Host) -> list[str]:
-    """What clients may call the host: its name, its addresses' names, and the IPs themselves."""
-    addresses = _addresses(session, host)
-    return [host.hostname, *(a.ptr_name for a in addresses), *(a.ip for a in addresses)]
+@dataclass(frozen=True)
+class Carried:
+    """What a host has of its own: its addresses by IP, and the certificate it serves with."""
+
+    hostname: str
+    addresses: Sequence[Address]
+    certificate: Certificate | None
+
+    @property
+    def certificate_names(self) -> list[str]:
+        """What clients may call it: its name, its addresses' names, and the IPs themselves."""
+        ips = [address.ip for address in self.addresses]
+        return [self.hostname, *(address.ptr_name for address in self.addresses), *ips]
+
+
+def carried(session: Session, host: Host) -> Carried:
+    """Look up what the host has of its own."""
+    addresses = select(Address).where(Address.host_id == host.id).order_by(Address.ip)
+    found = session.exec(addresses).all()
+    return Carried(host.hostname, found, certificate_of(session, host.id))
+
+
+def certificate_of(session: Session, host_id: UUID) -> Certificate | None:
+    """The certificate that a host serves with; None before its first pass."""
+    newest = (
+        select(Certificate)
+        .where(Certificate.host_id == host_id)
+        .order_by(col(Certificate.created_at).desc())
+    )
+    return session.exec(newest).first()
 
 
 def probe_sender(address: AddressSpec, hostname: str) -> str:
@@ -60,17 +88,18 @@ def probe_sender(address: AddressSpec, hostname: str) -> str:
     return f"probe-{address.transport}@{hostname}"
 
 
-def build(session: Session, vault: Vault, host: Host, *, message_size_limit: int) -> HostSpec:
-    """Gather everything that a host must be.
+def build(
+    session: Session, vault: Vault, host: Host, own: Carried, *, message_size_limit: int
+) -> HostSpec:
+    """Gather everything that a host must be, beside what it carries.
 
     Only domains whose ownership is proven come in: nothing is signed or accepted for others.
 
     :raises ConfigurationError: when the host has no certificate, or its Debian is not known
         yet, or the master key does not open its secrets.
     """
-    addresses = _addresses(session, host)
-    domains = _domains(session, host, addresses)
-    specs = tuple(AddressSpec(a.ip, a.ptr_name) for a in addresses)
+    domains = _domains(session, host, own.addresses)
+    specs = tuple(AddressSpec(a.ip, a.ptr_name) for a in own.addresses)
     local, remote = _mailboxes(session, host, domains)
     return HostSpec(
         hostname=host.hostname,
@@ -82,7 +111,7 @@ def build(session: Session, vault: Vault, host: Host, *, message_size_limit: int
         mailboxes=local,
         remote_mailboxes=remote,
         probes=tuple(ProbeSpec(probe_sender(s, host.hostname), s.ip) for s in specs),
-        tls=_tls(session, vault, host),
+        tls=_tls(vault, host, own.certificate),
         message_size_limit=message_size_limit,
     )
 
@@ -97,12 +126,7 @@ def _os(host: Host) -> OsName:
             raise ConfigurationError(f"{host.name} has not been looked at yet")
 
 
-def _addresses(session: Session, host: Host) -> list[Address]:
-    rows = select(Address).where(Address.host_id == host.id).order_by(Address.ip)
-    return list(session.exec(rows))
-
-
-def _domains(session: Session, host: Host, addresses: list[Address]) -> list[Domain]:
+def _domains(session: Session, host: Host, addresses: Sequence[Address]) -> list[Domain]:
     tenants = {a.workspace_id for a in addresses if a.state == AddressState.ASSIGNED}
     rows = select(Domain).where(
         col(Domain.workspace_id).in_(tenants) | (col(Domain.host_id) == host.id),
@@ -165,13 +189,7 @@ def _mailboxes(
     return tuple(local), tuple(remote)
 
 
-def _tls(session: Session, vault: Vault, host: Host) -> TlsSpec:
-    newest = (
-        select(Certificate)
-        .where(Certificate.host_id == host.id)
-        .order_by(col(Certificate.created_at).desc())
-    )
-    row = session.exec(newest).first()
+def _tls(vault: Vault, host: Host, row: Certificate | None) -> TlsSpec:
     if row is None:
         raise ConfigurationError(f"{host.name} has no certificate yet")
     return TlsSpec(row.chain, vault.decrypt(row.private_key))

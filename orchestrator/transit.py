@@ -17,6 +17,16 @@ UNDER_WAY = (
     MovePhase.CANCELLING,
 )
 
+_SOURCE, _TARGET = aliased(Address), aliased(Address)
+#: Made once: every pass asks, and making it costs more than asking.
+_PASSAGES = (
+    select(Relocation.mailbox_id, Relocation.state, _SOURCE, _TARGET)
+    .join(Move, col(Move.id) == col(Relocation.move_id))
+    .join(_SOURCE, col(_SOURCE.id) == col(Move.source_id))
+    .join(_TARGET, col(_TARGET.id) == col(Move.target_id))
+    .where(col(Move.phase).in_(UNDER_WAY), Relocation.state != RelocationState.WAITING)
+)
+
 
 @dataclass(frozen=True)
 class Passage:
@@ -46,15 +56,7 @@ def of_address(session: Session, address_id: UUID) -> Move | None:
 
 def passages(session: Session) -> dict[UUID, Passage]:
     """Every mailbox that is held, or has gone over in a move that is not done, by its id."""
-    source, target = aliased(Address), aliased(Address)
-    rows = (
-        select(Relocation.mailbox_id, Relocation.state, source, target)
-        .join(Move, col(Move.id) == col(Relocation.move_id))
-        .join(source, col(source.id) == col(Move.source_id))
-        .join(target, col(target.id) == col(Move.target_id))
-        .where(col(Move.phase).in_(UNDER_WAY), Relocation.state != RelocationState.WAITING)
-    )
     return {
         mailbox: Passage(RelocationState(state), s, t)
-        for mailbox, state, s, t in session.exec(rows)
+        for mailbox, state, s, t in session.exec(_PASSAGES)
     }

@@ -9,6 +9,7 @@ from orchestrator.models import utcnow
 from orchestrator.services import certificates as service
 from orchestrator.services import conditions
 from orchestrator.services import hosts as hosts_service
+from orchestrator.spec import certificate_of
 
 
 @click.group()
@@ -29,7 +30,7 @@ def list_(app: App, as_json: bool) -> None:
         hosts = hosts_service.list_(session)
         known = conditions.get_all(session, [host.id for host in hosts])
         for host in hosts:
-            row = service.current(session, host.id)
+            row = certificate_of(session, host.id)
             if row is None:
                 continue
             condition = known.get((host.id, Type.CERTIFICATE_VALID))

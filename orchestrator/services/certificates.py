@@ -19,17 +19,7 @@ from orchestrator.secrets import Vault
 from orchestrator.services import conditions
 from orchestrator.services.wake import wake
 from orchestrator.settings import CertificateSource
-from orchestrator.spec import certificate_names
-
-
-def current(session: Session, host_id: UUID) -> Certificate | None:
-    """The certificate that the host serves with."""
-    newest = (
-        select(Certificate)
-        .where(Certificate.host_id == host_id)
-        .order_by(col(Certificate.created_at).desc())
-    )
-    return session.exec(newest).first()
+from orchestrator.spec import Carried, carried, certificate_of
 
 
 def issuance(session: Session, host_id: UUID) -> Issuance | None:
@@ -42,13 +32,12 @@ def dns_names(names: Sequence[str]) -> list[str]:
     return [name for name in names if not _is_ip(name)]
 
 
-def settled(session: Session, source: CertificateSource, host: Host) -> bool:
+def settled(session: Session, source: CertificateSource, host: Host, own: Carried) -> bool:
     """Whether a pass has nothing to do here, so that ``ensure`` need not be called.
 
-    Commonly it takes two small SELECTs, the certificate and the addresses, and no write.
+    Commonly what the host carries tells, and it takes no SELECT.
     """
-    row = current(session, host.id)
-    names = certificate_names(session, host)
+    row, names = own.certificate, own.certificate_names
     if row is None or not _serves(row, source, names, utcnow()):
         return False
     if row.source is source and row.names in (names, dns_names(names)):
@@ -61,8 +50,8 @@ def ensure(
     session: Session, vault: Vault, source: CertificateSource, authority: Authority, host: Host
 ) -> None:
     """Let the CA sign where it has to, and ask the source again when the names have changed."""
-    names, now = certificate_names(session, host), utcnow()
-    row, task = current(session, host.id), issuance(session, host.id)
+    own, now = carried(session, host), utcnow()
+    names, row, task = own.certificate_names, own.certificate, issuance(session, host.id)
     if row is None or not _serves(row, source, names, now):
         issued = authority.issue(names)
         keep(session, vault, host.id, CertificateSource.AUTHORITY, issued, names=names)
@@ -103,7 +92,7 @@ def keep(
 def renew(session: Session, host: Host) -> None:
     """Get the host a new certificate now, whatever time the present one has left."""
     now = utcnow()
-    row, task = current(session, host.id), issuance(session, host.id)
+    row, task = certificate_of(session, host.id), issuance(session, host.id)
     if row is not None:
         row.renew_at = now
     if task is not None:
@@ -124,7 +113,8 @@ def judge(session: Session, source: CertificateSource, host: Host, now: datetime
 def _verdict(
     session: Session, source: CertificateSource, host: Host, now: datetime
 ) -> tuple[Status, Reason, str]:
-    row, task = current(session, host.id), issuance(session, host.id)
+    own, task = carried(session, host), issuance(session, host.id)
+    row, names = own.certificate, own.certificate_names
     if row is None:
         return Status.UNKNOWN, Reason.ISSUANCE_PENDING, "before its first pass"
     until = f"{row.source}, until {row.not_after:%Y-%m-%d %H:%M} UTC"
@@ -132,7 +122,6 @@ def _verdict(
     problem = failing.message if failing is not None else ""
     if row.not_after <= now:
         return Status.FALSE, Reason.EXPIRED, f"{until}. {problem}".strip()
-    names = certificate_names(session, host)
     wanted = names if row.source is CertificateSource.AUTHORITY else dns_names(names)
     complete = row.source is source and row.names == wanted
     if failing is not None:

@@ -14,7 +14,7 @@ from orchestrator.services import certificates
 from orchestrator.services.rows import unique
 from orchestrator.services.wake import wake
 from orchestrator.settings import CertificateSource
-from orchestrator.spec import certificate_names
+from orchestrator.spec import carried, certificate_of
 
 #: How long whoever takes up a host has it to itself.
 CLAIM = timedelta(minutes=15)
@@ -48,7 +48,9 @@ def take(session: Session, source: CertificateSource, host_id: UUID, now: dateti
     row = session.exec(mine.with_for_update(skip_locked=True)).first()
     if row is None:
         return None
-    names = certificates.dns_names(certificate_names(session, session.get_one(Host, host_id)))
+    names = certificates.dns_names(
+        carried(session, session.get_one(Host, host_id)).certificate_names
+    )
     row.source, row.names, row.due_at = source, names, now + CLAIM
     wanted = source is not CertificateSource.AUTHORITY and (
         source is CertificateSource.FILES or _outdated(session, source, host_id, names, now)
@@ -69,7 +71,7 @@ def done(
     row = _claimed(session, task)
     if row is None:
         return
-    present = certificates.current(session, task.host_id)
+    present = certificate_of(session, task.host_id)
     if issued is not None and (present is None or present.chain != issued.chain):
         certificates.keep(session, vault, task.host_id, source, issued, names=task.names)
         wake(session, [task.host_id])
@@ -119,7 +121,7 @@ def _outdated(
     names: list[str],
     now: datetime,
 ) -> bool:
-    row = certificates.current(session, host_id)
+    row = certificate_of(session, host_id)
     return row is None or row.source != source or row.names != names or row.renew_at <= now
 
 

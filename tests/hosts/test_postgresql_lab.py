@@ -17,6 +17,7 @@ from orchestrator.conditions import Reason
 from orchestrator.db import reading, writing
 from orchestrator.models import Host, Run, utcnow
 from orchestrator.services import certificates
+from orchestrator.spec import certificate_of
 
 pytestmark = pytest.mark.lab
 
@@ -68,7 +69,7 @@ def converged(plane: Plane, machine: Machine) -> bool:
     """Whether no change is left, and the host has what the database says."""
     with reading(plane.engine) as session:
         row = host(session, machine)
-        wanted = certificates.current(session, row.id)
+        wanted = certificate_of(session, row.id)
         idle = row.lease_owner is None and row.failures == 0 and row.due_at > utcnow()
     assert wanted is not None
     return idle and machine.sh("cat /etc/mailfleet/tls/cert.pem").strip() == wanted.chain.strip()

@@ -24,6 +24,7 @@ from orchestrator.models import AcmeAccount, Certificate, Condition, Host, Issua
 from orchestrator.renewals import Renewals
 from orchestrator.services import certificates, conditions, hosts, issuances
 from orchestrator.settings import CertificateSource
+from orchestrator.spec import carried
 
 NAMES = ("mx1.fleetlab.net", "ip-198-51-100-21.fleetlab.net")
 AUTHORITY, FILES, ACME = CertificateSource
@@ -77,7 +78,8 @@ class Plane:
     def run_pass(self) -> bool:
         """What a pass does; gives whether it had to write."""
         with reading(self.store.engine) as session:
-            settled = certificates.settled(session, self.source, self.host)
+            own = carried(session, self.host)
+            settled = certificates.settled(session, self.source, self.host, own)
         if not settled:
             with writing(self.store.engine) as session:
                 certificates.ensure(

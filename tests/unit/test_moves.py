@@ -54,9 +54,9 @@ class Fleet:
     domain: Domain
 
     def spec(self, session: Session, host: Host) -> HostSpec:
-        return spec.build(
-            session, self.store.vault, session.get_one(Host, host.id), message_size_limit=1
-        )
+        row = session.get_one(Host, host.id)
+        own = spec.carried(session, row)
+        return spec.build(session, self.store.vault, row, own, message_size_limit=1)
 
     def served(self, session: Session, host: Host) -> dict[str, str]:
         """How the host treats each mailbox of the tenant."""

@@ -261,9 +261,10 @@ def test_a_mailbox_stays_on_its_host(store: Store, acme: Workspace) -> None:
 
 def test_unknown_takes_nothing_back(store: Store, acme: Workspace, session: Session) -> None:
     domain = Domain(name="acme.com")
-    first = conditions.set_(session, domain.id, Type.SPF_OK, Status.TRUE, Reason.OBSERVED)
-    since = first.transition_at
-    row = conditions.set_(
+    conditions.set_(session, domain.id, Type.SPF_OK, Status.TRUE, Reason.OBSERVED)
+    row = conditions.get_all(session, [domain.id])[domain.id, Type.SPF_OK]
+    since = row.transition_at
+    conditions.set_(
         session, domain.id, Type.SPF_OK, Status.UNKNOWN, Reason.RESOLVER_FAILED, "timed out"
     )
     assert (row.status, row.known) == (Status.UNKNOWN, Status.TRUE)
