@@ -18,7 +18,7 @@ pytestmark = pytest.mark.lab
 SEEDS = os.environ.get("CHAOS_SEEDS", "8")
 #: Times that a step may be missed, because it was over before it was seen.
 TRIES = 5
-SECONDS = 120.0
+SECONDS = 30.0
 
 
 def kill(trial: Trial, step: str, seed: int) -> bool:
