@@ -21,6 +21,7 @@ from orchestrator.models import (
     Workspace,
 )
 from orchestrator.services import addresses, hosts, relocations
+from orchestrator.services.rows import lock
 from orchestrator.services.wake import wake_dns, wake_workspace
 
 ENDED = (MovePhase.DONE, MovePhase.CANCELLED)
@@ -138,13 +139,20 @@ def evacuate(
     """
     if to_host is not None and to_host.id == host.id:
         raise Conflict(f"{host.name} can't be evacuated to itself")
-    hosts.drain(session, host)
     assigned = select(Address).where(
         Address.host_id == host.id, Address.state == AddressState.ASSIGNED
     )
+    # All that will be changed for any of the tenants, in order (see ``db``).
+    tenants = {row.workspace_id for row in session.exec(assigned) if row.workspace_id}
+    lock(session, Workspace, tenants)
+    wake_dns(session, *tenants)
+    lock(session, Host, session.exec(select(Host.id)).all())
+    hosts.drain(session, host)
     return [
         start(session, address, to_host=to_host, ignore_dns=ignore_dns)
-        for address in session.exec(assigned.order_by(Address.ip)).all()
+        for address in session.exec(
+            assigned.order_by(Address.ip), execution_options={"populate_existing": True}
+        ).all()
         if transit.of_address(session, address.id) is None
     ]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import TypeVar
+from uuid import UUID
 
 from sqlmodel import col, select
 from storekit import Store
@@ -12,8 +13,9 @@ from orchestrator.conditions import Reason, Status, Type
 from orchestrator.db import reading, writing
 from orchestrator.errors import Conflict, Unavailable
 from orchestrator.leases import Leases, put_off
-from orchestrator.models import Address, AddressState, Condition, Domain, Mailbox, Workspace
-from orchestrator.services import addresses, conditions, mailboxes, wake
+from orchestrator.models import Address, AddressState, Condition, Domain, Host, Mailbox, Workspace
+from orchestrator.services import addresses, conditions, mailboxes, moves, wake
+from orchestrator.services.rows import lock
 
 T = TypeVar("T")
 
@@ -141,3 +143,29 @@ def test_wakes_and_renewals_of_the_same_hosts_never_block_one_another(store: Sto
     at_once(touch)
     for leases in reconcilers:
         leases.close()
+
+
+def test_hosts_are_evacuated_while_their_tenants_change(store: Store) -> None:
+    hosts = [store.host(f"mx{number}") for number in range(4)]
+    for number, host in enumerate(hosts):
+        store.pool(host, *(f"198.51.100.{number * 20 + ip}" for ip in range(20, 32)))
+    tenants = [store.workspace(f"tenant{number}") for number in range(5)]
+    for number, tenant in enumerate(tenants):
+        store.assign(tenant, 4)
+        store.domain(tenant, f"tenant{number}.com")
+
+    def change(number: int) -> list[tuple[UUID, UUID]]:
+        if number < 2:
+            with writing(store.engine) as session:
+                begun = moves.evacuate(session, session.get_one(Host, hosts[number].id))
+                return [(move.source_id, move.target_id) for move in begun]
+        for turn in range(60):
+            tenant = tenants[(turn + number) % len(tenants)].id
+            with writing(store.engine) as session:
+                lock(session, Workspace, [tenant])
+                wake.wake_dns(session, tenant)
+                wake.wake_workspace(session, tenant)
+        return []
+
+    ends = [end for begun in at_once(change) for move in begun for end in move]
+    assert len(ends) == len(set(ends)) >= 2 * 2 * len(tenants)
