@@ -31,6 +31,7 @@ class Census(Collector):
             families = [
                 _conditions(session),
                 _host_states(session, hosts),
+                _draining(hosts),
                 *_host_figures(hosts),
                 *_backlog(hosts, now),
                 _addresses(session),
@@ -64,6 +65,12 @@ def _host_states(session: Session, hosts: Iterable[Host]) -> Metric:
     family = _gauge("hosts", "Hosts, by what is known of them.", "state")
     for state, count in counts.items():
         family.add_metric([state], count)
+    return family
+
+
+def _draining(hosts: Iterable[Host]) -> Metric:
+    family = _gauge("hosts_draining", "Hosts that take no new tenants.")
+    family.add_metric([], sum(host.draining for host in hosts))
     return family
 
 

@@ -27,8 +27,12 @@ from orchestrator.services import (
     issuances,
     publication,
     purge,
+    releases,
     runs,
 )
+
+#: Releases of the templates of which the texts are kept, beside those that hosts have.
+RELEASES_KEPT = 20
 
 
 def works(control: ControlPlane) -> list[Work]:
@@ -75,9 +79,10 @@ def chores(control: ControlPlane) -> list[Chore]:
                 row = session.get_one(Domain, domain.id)
                 dkim_rotation.add(session, control.vault, row, pair)
 
-    def forget_runs() -> None:
+    def forget() -> None:
         with writing(control.engine) as session:
             runs.prune(session, control.settings.runs_kept)
+            releases.prune(session, RELEASES_KEPT)
 
     return [
         Chore("expire probes", 5, control.egress.expire),
@@ -85,7 +90,7 @@ def chores(control: ControlPlane) -> list[Chore]:
         Chore("rotate keys", 60, rotate),
         Chore("rollout", 1, control.rollouts.step),
         Chore("tidy", 60, tidy),
-        Chore("forget runs", 600, forget_runs),
+        Chore("forget history", 600, forget),
     ]
 
 

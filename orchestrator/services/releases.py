@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import defer
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, delete, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
 from orchestrator.conditions import Reason, Status, Type
@@ -105,6 +105,18 @@ def ensure(session: Session, host_id: UUID, templates: Callable[[], TemplateSet]
 def _good(session: Session) -> Release | None:
     done = select(Release).where(Release.state == ReleaseState.DONE)
     return session.exec(done.order_by(col(Release.number).desc()).limit(1)).first()
+
+
+def prune(session: Session, kept: int) -> None:
+    """Forget all but the newest ``kept`` releases, the last good one and those on hosts."""
+    numbers = select(Release.id).order_by(col(Release.number).desc())
+    needed = (
+        numbers.limit(kept),
+        numbers.where(Release.state == ReleaseState.DONE).limit(1),
+        select(Host.release_id).where(col(Host.release_id).is_not(None)),
+        select(Host.seen_release_id).where(col(Host.seen_release_id).is_not(None)),
+    )
+    session.exec(delete(Release).where(*(col(Release.id).not_in(ids) for ids in needed)))
 
 
 def progress(session: Session, release: Release) -> tuple[int, int, list[str]]:

@@ -279,3 +279,22 @@ def test_conditions_of_hosts_without_any_are_unknown(fleet: Fleet) -> None:
     fleet.change()
     assert fleet.on(2) == []
     assert fleet.newest().state is ReleaseState.CANARY
+
+
+def test_old_releases_are_forgotten_but_what_hosts_have_is_kept(
+    store: Store, tmp_path: Path
+) -> None:
+    fleet = Fleet(store, tmp_path, 2)
+    for number in range(2, 7):
+        fleet.change(f"# {number}\n")
+        for _ in range(4):
+            fleet.look(1)
+            fleet.converge()
+    assert (fleet.newest().number, fleet.newest().state) == (6, ReleaseState.DONE)
+    with writing(store.engine) as session:
+        one = session.exec(select(Host).where(Host.name == "mx00")).one()
+        second = session.exec(select(Release).where(Release.number == 2)).one()
+        one.release_id = second.id
+    with writing(store.engine) as session:
+        releases.prune(session, 2)
+        assert [row.number for row in releases.list_(session)] == [6, 5, 2]

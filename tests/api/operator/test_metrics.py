@@ -50,6 +50,7 @@ def test_hosts_are_counted_by_state_and_measured_by_name(store: Store, operator:
         row.lease_until = now + timedelta(minutes=1)
         session.get_one(Host, mx2.id).due_at = now - timedelta(seconds=90)
         session.get_one(Host, mx3.id).paused = True
+        row.draining = True
         for days in (10, 90):
             session.add(
                 Certificate(
@@ -66,6 +67,7 @@ def test_hosts_are_counted_by_state_and_measured_by_name(store: Store, operator:
     seen = scrape(operator)
     states = {"converged": 1, "failed": 1, "paused": 1, "unknown": 0}
     assert values(seen["mailfleet_hosts"], "state") == states
+    assert seen["mailfleet_hosts_draining"].samples[0].value == 1
     assert values(seen["mailfleet_host_queue_messages"], "host") == {"mx1": 3}
     assert values(seen["mailfleet_host_load"], "host") == {"mx1": 0.5}
     assert values(seen["mailfleet_host_free_bytes"], "host") == {"mx1": 2048 * 1024}
