@@ -2,8 +2,9 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import product
 
 from labkit import Machine
 
@@ -15,12 +16,12 @@ def _root(*command: str) -> None:
 
 
 @contextmanager
-def _rule(table: str, chain: str, *match: str) -> Iterator[None]:
-    _root("iptables", "-w", "-t", table, "-I", chain, *match)
+def _rule(table: str, chain: str, *match: str, command: str = "iptables") -> Iterator[None]:
+    _root(command, "-w", "-t", table, "-I", chain, *match)
     try:
         yield
     finally:
-        _root("iptables", "-w", "-t", table, "-D", chain, *match)
+        _root(command, "-w", "-t", table, "-D", chain, *match)
 
 
 @contextmanager
@@ -58,13 +59,13 @@ def frozen(machine: Machine) -> Iterator[None]:
 
 
 @contextmanager
-def lost(address: str, port: int) -> Iterator[None]:
-    """What a server says is lost on its way to us; others reach it."""
-    match = ("-s", address, "--sport", str(port), "-j", "DROP")
-    with (
-        _rule("filter", "INPUT", "-p", "tcp", *match),
-        _rule("filter", "INPUT", "-p", "udp", *match),
-    ):
+def lost(addresses: Sequence[str], port: int) -> Iterator[None]:
+    """What servers say is lost on its way to us; others reach them."""
+    with ExitStack() as rules:
+        for address, protocol in product(addresses, ("tcp", "udp")):
+            match = ("-p", protocol, "-s", address, "--sport", str(port), "-j", "DROP")
+            command = "ip6tables" if ":" in address else "iptables"
+            rules.enter_context(_rule("filter", "INPUT", *match, command=command))
         yield
 
 

@@ -43,11 +43,6 @@ def pacing(one_pass: Callable[[], object], taken: list[float]) -> Iterator[None]
         raise failure
 
 
-def delay(calm: list[float], suffering: list[float]) -> float:
-    """By how much the median pass was longer, as a share of the calm one."""
-    return statistics.median(suffering) / statistics.median(calm) - 1
-
-
 def delayed(calm: list[float], suffering: list[float]) -> bool:
     """Whether that is more than is tolerated, the spread of the calm passes and noise together.
 

@@ -10,22 +10,21 @@ from pathlib import Path
 
 TABLE = Path(__file__).resolve().parents[2] / ".lab" / "chaos.json"
 HEADINGS = {
-    "scenario": "fault",
-    "host": "host",
     "seeds": "runs",
     "looks": "client's looks",
     "dropped": "tried again",
     "longest_outage": "longest outage (ms)",
     "passes": "passes",
-    "delay": "other host (%)",
+    "other": "pass over the other host (ms)",
 }
 
 
 @dataclass
 class Row:
-    """One scenario on one host. Times in milliseconds, the other host's delay in percent.
+    """One scenario on one host. Times in milliseconds.
 
-    There is no delay where all hosts wait for the same thing.
+    ``calm`` and ``suffering`` are what a pass over the other host took, without the fault and
+    with it; there is none where all hosts wait for the same thing.
     """
 
     scenario: str
@@ -35,7 +34,15 @@ class Row:
     dropped: int = 0
     longest_outage: int = 0
     passes: int = 0
-    delay: float | None = None
+    calm: float | None = None
+    suffering: float | None = None
+
+    @property
+    def other(self) -> str:
+        """The other host's passes, without the fault and with it."""
+        if self.calm is None or self.suffering is None:
+            return "-"
+        return f"{self.calm:.0f} → {self.suffering:.0f}"
 
 
 def read() -> list[Row]:
@@ -51,16 +58,16 @@ def keep(row: Row) -> None:
 
 
 def markdown(rows: list[Row]) -> str:
-    """The rows as a table of Markdown."""
-    lines = [list(HEADINGS.values()), ["---"] * len(HEADINGS)]
-    lines += [[_cell(getattr(row, name)) for name in HEADINGS] for row in rows]
+    """The rows as a table of Markdown: a line for each scenario, with its hosts side by side."""
+    scenarios: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.host):
+        scenarios.setdefault(row.scenario, []).append(row)
+    hosts = " / ".join(sorted({row.host for row in rows}))
+    lines = [[f"fault on {hosts}", *HEADINGS.values()], ["---"] * (len(HEADINGS) + 1)]
+    for scenario in dict.fromkeys(row.scenario for row in rows):
+        cells = ([str(getattr(row, name)) for row in scenarios[scenario]] for name in HEADINGS)
+        lines.append([scenario, *(" / ".join(values) for values in cells)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:+.1f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from sqlmodel import select
 
 from orchestrator import db
 from orchestrator.conditions import Status, Type
+from orchestrator.lab import topology
 from orchestrator.models import Domain
 from orchestrator.services import conditions
 
@@ -29,9 +30,11 @@ Fault = Callable[[], AbstractContextManager[None]]
 def fault(request: pytest.FixtureRequest, lab: dict[str, Any]) -> tuple[str, Fault]:
     """What it is called, and what makes it."""
     servers = Machine(lab["hosts"][0]["container"].replace(lab["hosts"][0]["name"], "ns1"))
+    dns = topology.load().dns
+    all_of_them = (dns.resolver, dns.resolver6, dns.authoritative, dns.authoritative6)
     made: dict[str, Fault] = {
         "SERVFAIL": partial(faults.servfail, servers, DOMAIN),
-        "time-out": partial(faults.lost, f"{lab['resolver']},{lab['dns']['authoritative']}", 53),
+        "time-out": partial(faults.lost, [str(address) for address in all_of_them], 53),
         "lame delegation": partial(faults.lame, servers, DOMAIN),
     }
     return request.param, made[request.param]

@@ -86,7 +86,7 @@ def test_the_host_is_black_holed(trials: Trials, machine: Machine, warm: bool) -
         trial.spoil(1)
         if not warm:
             trial.arena.control.fleet.pool.close()
-        with faults.lost(machine.described["address"], 22):
+        with faults.lost([machine.described["address"]], 22):
             assert trial.suffer(trial.settle).reason in {Reason.TIMED_OUT, Reason.UNREACHABLE}
 
 
