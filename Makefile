@@ -35,7 +35,7 @@ lint: packages $(STAMP)
 	$(BIN)/lint-imports
 
 bench: up $(RIVALS)/.installed
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench --json .lab/bench.json --markdown .lab/bench.md
 
 # What the benchmarks compare with, and the Python that it needs on the hosts.
 $(RIVALS)/.installed: bench/requirements.txt bench/rivals/debs.sh

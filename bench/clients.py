@@ -74,18 +74,21 @@ class Door:
         self._smtp = smtplib.SMTP_SSL(server, 465, context=tls, timeout=60)
         self._smtp.ehlo()
 
-    def login(self, email: str, password: str) -> tuple[bool, bool]:
-        """Whether IMAP LOGIN and SMTP AUTH succeed."""
+    def imap(self, email: str, password: str) -> bool:
+        """Whether IMAP LOGIN succeeds."""
         try:
             self._imap.login(email, password)
-            read = True
         except imaplib.IMAP4.error:
-            read = False
+            return False
+        return True
+
+    def smtp(self, email: str, password: str) -> bool:
+        """Whether SMTP AUTH succeeds."""
         try:
             self._smtp.login(email, password)
-            return read, True
         except smtplib.SMTPAuthenticationError:
-            return read, False
+            return False
+        return True
 
     def close(self) -> None:
         """Hang up."""

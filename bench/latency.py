@@ -2,8 +2,11 @@
 
 A login that comes too early is answered late, because Dovecot makes guessing slow. So a loop on
 the host waits until the mailbox's line in the password file is as wanted, and then real logins
-over IMAP and SMTP, on connections opened before, must succeed at once. What is told is
-therefore never too short. That a deleted mailbox is refused is asked at that moment, too.
+over IMAP and SMTP must succeed at once; opening their connections is not counted. What is told
+is therefore never too short. That a deleted mailbox is refused is asked at that moment, too.
+
+Dovecot looks at its password file once in a second at most: where somebody logged in just before
+the change, it is seen in the next second. Each change begins in a second without a login.
 """
 
 import statistics
@@ -35,7 +38,7 @@ def run(options: Options) -> list[Report]:
         for box in boxes:
             _change_password(tenant, box)
         refusals = [_delete(tenant, box, threads) for box in boxes]
-        if any(any(refusal.result()) for refusal in refusals):
+        if any(let_in.result() for pair in refusals for let_in in pair):
             raise SystemExit("a deleted mailbox could still log in")
         return [_report(tenant.taken), _steps(tenant.engine, started)]
 
@@ -48,9 +51,13 @@ class Box:
     host: Host
 
 
+def _next_second() -> None:
+    time.sleep(1.02 - time.time() % 1)
+
+
 def _make(tenant: Tenant) -> Box:
     email = f"bench-{uuid4().hex[:12]}@{tenant.domain}"
-    doors = {name: Door(server, tenant.tls) for name, server in tenant.servers.items()}
+    _next_second()
     tenant.call("POST", "/mailboxes", {"emails": [email]})
     answered = time.perf_counter()
     with db.reading(tenant.engine) as session:
@@ -64,16 +71,14 @@ def _make(tenant: Tenant) -> Box:
         session.expunge_all()
     password = tenant.vault.decrypt(box.row.password)
     tenant.await_line(box.host.hostname, "there", f"{email}:")
-    _log_in(tenant, "new mailbox", doors[box.host.hostname], answered, (email, password))
-    for door in doors.values():
-        door.close()
+    _log_in(tenant, "new mailbox", box.host, answered, (email, password))
     return box
 
 
 def _change_password(tenant: Tenant, box: Box) -> None:
-    door = Door(tenant.servers[box.host.hostname], tenant.tls)
     password = secrets.new_password()
     hashed = secrets.hash_password(password)
+    _next_second()
     # The native API has no such call yet: what a service would do.
     with db.writing(tenant.engine) as session:
         row = session.get_one(Mailbox, box.row.id)
@@ -81,35 +86,34 @@ def _change_password(tenant: Tenant, box: Box) -> None:
         wake(session, [box.host.id])
     committed = time.perf_counter()
     tenant.await_line(box.host.hostname, "there", hashed)
-    _log_in(tenant, "new password", door, committed, (box.row.email, password))
-    door.close()
+    _log_in(tenant, "new password", box.host, committed, (box.row.email, password))
 
 
 def _log_in(
-    tenant: Tenant, what: str, door: Door, since: float, credentials: tuple[str, str]
+    tenant: Tenant, what: str, host: Host, since: float, credentials: tuple[str, str]
 ) -> None:
-    if door.login(*credentials) != (True, True):
+    arrived = time.perf_counter()
+    door = Door(tenant.servers[host.hostname], tenant.tls)
+    opened_at = time.perf_counter()
+    if not (door.imap(*credentials) and door.smtp(*credentials)):
         raise SystemExit(f"{what}: the login was refused although the host has the mailbox")
-    tenant.taken[what].append((time.perf_counter() - since) * 1000)
+    taken = (arrived - since) + (time.perf_counter() - opened_at)
+    tenant.taken[what].append(taken * 1000)
+    door.close()
 
 
-def _delete(tenant: Tenant, box: Box, threads: ThreadPoolExecutor) -> Future[tuple[bool, bool]]:
+def _delete(tenant: Tenant, box: Box, threads: ThreadPoolExecutor) -> list[Future[bool]]:
     with db.reading(tenant.engine) as session:
         row = session.get_one(Mailbox, box.row.id)
-        email, password = row.email, tenant.vault.decrypt(row.password)
+        credentials = row.email, tenant.vault.decrypt(row.password)
     door = Door(tenant.servers[box.host.hostname], tenant.tls)
+    _next_second()
     tenant.call("DELETE", f"/mailboxes/mb_{box.row.id.hex}")
     answered = time.perf_counter()
-    tenant.await_line(box.host.hostname, "gone", f"{email}:")
+    tenant.await_line(box.host.hostname, "gone", f"{credentials[0]}:")
     tenant.taken["deletion"].append((time.perf_counter() - answered) * 1000)
     # Refusals take seconds, so they are waited for at the end.
-    return threads.submit(_refused, door, email, password)
-
-
-def _refused(door: Door, email: str, password: str) -> tuple[bool, bool]:
-    answer = door.login(email, password)
-    door.close()
-    return answer
+    return [threads.submit(way, *credentials) for way in (door.imap, door.smtp)]
 
 
 def _report(taken: dict[str, list[float]]) -> Report:

@@ -183,7 +183,8 @@ class Fleet:
                 digests={name: digests[name] for name in plan.daemons},
                 validate=requirements.validation(paths),
                 reload="".join(f"{required.reload[name]}\n" for name in plan.daemons),
-                smoke=required.smoke,
+                # Where no daemon takes anything up, none can have been broken.
+                smoke=required.smoke if plan.daemons else "",
             ).pack()
         return self._carry_out(
             host,

@@ -1,8 +1,6 @@
 """The life of DKIM keys: none signs before its record was seen for a TTL."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlmodel import select
@@ -19,13 +17,6 @@ from orchestrator.services.dkim_rotation import KeyStatus
 
 PAIR = ("PRIVATE", "UFVCTElD")
 TRUE, FALSE, UNKNOWN = Status.TRUE, Status.FALSE, Status.UNKNOWN
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

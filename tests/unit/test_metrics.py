@@ -3,7 +3,6 @@
 import socket
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -25,12 +24,10 @@ PLAN = Plan(changes=(Change(Action.UPDATE, "/etc/a"), Change(Action.RELOAD, "pos
 
 
 @pytest.fixture
-def metrics(tmp_path: Path) -> Iterator[Metrics]:
-    store = Store(tmp_path)
+def metrics(store: Store) -> Iterator[Metrics]:
     fleet = Fleet(store.settings, store.vault)
     yield Metrics(fleet)
     fleet.close()
-    store.close()
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlmodel import Session, select
@@ -72,8 +71,7 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    store = Store(tmp_path)
+def fleet(store: Store) -> Fleet:
     mx1, mx2 = store.host(), store.host("mx2", "198.51.100.12")
     (old,) = store.pool(mx1, "198.51.100.21")
     acme = store.workspace()
@@ -96,8 +94,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
                     renew_at=utcnow(),
                 )
             )
-    yield Fleet(store, mx1, mx2, old, free, acme, domain)
-    store.close()
+    return Fleet(store, mx1, mx2, old, free, acme, domain)
 
 
 @pytest.fixture

@@ -1,9 +1,5 @@
 """What `reconcile status --watch` tells: transitions, and only when something changed."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from storekit import Store
 
 from orchestrator import overview
@@ -12,13 +8,6 @@ from orchestrator.db import reading, writing
 from orchestrator.models import Host
 from orchestrator.overview import Line, Transition
 from orchestrator.services import conditions, hosts
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path)
-    yield made
-    made.close()
 
 
 def look(store: Store) -> tuple[object, list[Line]]:

@@ -1,8 +1,6 @@
 """The ledger: only what we wrote ourselves is ever withdrawn."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -25,13 +23,6 @@ TOKEN = ExpectedRecord(Purpose.OWNERSHIP, "TXT", "_mailfleet.acme.com", "mailfle
 def spf(*ips: str) -> ExpectedRecord:
     terms = "".join(f" ip4:{ip}" for ip in ips)
     return ExpectedRecord(Purpose.SPF, "TXT", "acme.com", f"v=spf1{terms} -all")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """The history: newest first, named by the beginning of an id, and not kept for ever."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -21,13 +19,6 @@ from orchestrator.services import runs
 FIRST = UUID("01990000-0000-7000-8000-000000000001")
 SECOND = UUID("01990000-0000-7abc-8000-000000000002")
 THIRD = UUID("01990000-ffff-7000-8000-000000000003")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(tmp_path)
-    yield made
-    made.close()
 
 
 def keep(store: Store, host: Host, *ids: UUID) -> None:
