@@ -10,7 +10,7 @@ from bench import lab, seed
 from bench.measure import interleaved, percentile, profile, timed
 from bench.options import Options
 from bench.report import Cell, Report
-from orchestrator import db, plan, rendering, secrets
+from orchestrator import db, passes, plan, rendering, secrets
 from orchestrator.models import Address, Domain, Host, Mailbox
 from orchestrator.results import Result
 from orchestrator.spec import carried
@@ -72,6 +72,8 @@ def _host(borrowed: lab.Lab, host: Host, options: Options) -> Report:
     with db.writing(borrowed.engine) as session:
         # The other host would know them all as remote ones.
         session.exec(delete(Mailbox).where(col(Mailbox.email).startswith("box")))
+    for other in borrowed.hosts:
+        passes.settle(borrowed.control, other.id, allow_removals=True)
     for name, values in taken.items():
         figures = (min(values), statistics.median(values), percentile(values, 0.95))
         rows.append((name, len(values), *figures))
