@@ -19,15 +19,14 @@ from orchestrator.hosts.ssh import SshTarget
 from orchestrator.models import Host
 from orchestrator.secrets import Vault
 
-#: Ends once the password file has, or no longer has, a text.
-AWAIT = """\
-LC_ALL=C; read -r wanted text; end=$((SECONDS + 20))
-while [ $SECONDS -lt $end ]; do
-  users=$(</etc/dovecot/users)
-  case $users in *"$text"*) seen=there ;; *) seen=gone ;; esac
-  [ $seen != $wanted ] || exit 0
-  sleep 0.002
-done
+#: Ends once the password file has, or no longer has, a text. It hardly uses the processor.
+AWAIT = r"""
+my ($wanted, $text) = split / /, <STDIN>, 2; chomp $text; my $end = time + 20;
+while (time < $end) {
+  open my $users, "<", "/etc/dovecot/users" or die; local $/; my $all = <$users>;
+  exit 0 if (index($all, $text) >= 0) == ($wanted eq "there");
+  select undef, undef, undef, 0.003;
+}
 exit 1
 """
 
@@ -60,7 +59,7 @@ class Tenant:
 
         :raises SystemExit: after 20 seconds.
         """
-        command = f"exec bash -c '{AWAIT}'"
+        command = f"exec perl -e '{AWAIT}'"
         done = self.fleet.pool.run(self.targets[host], command, f"{wanted} {text}\n".encode())
         if done.status != 0:
             raise SystemExit(f"{host}: a mailbox is not {wanted} after 20 s: {done.stderr}")
@@ -75,18 +74,20 @@ class Door:
         self._smtp.ehlo()
 
     def imap(self, email: str, password: str) -> bool:
-        """Whether IMAP LOGIN succeeds."""
+        """Whether IMAP LOGIN succeeds; who is refused hangs up."""
         try:
             self._imap.login(email, password)
         except imaplib.IMAP4.error:
+            self._imap.shutdown()
             return False
         return True
 
     def smtp(self, email: str, password: str) -> bool:
-        """Whether SMTP AUTH succeeds."""
+        """Whether SMTP AUTH succeeds; who is refused hangs up."""
         try:
             self._smtp.login(email, password)
         except smtplib.SMTPAuthenticationError:
+            self._smtp.close()
             return False
         return True
 

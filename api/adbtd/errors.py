@@ -7,6 +7,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import ResponseSpec
 from litestar.types import ExceptionHandlersMap
+from sqlalchemy.exc import OperationalError
 
 from api.adbtd.schemas import Error, Failure
 from orchestrator.errors import (
@@ -18,6 +19,9 @@ from orchestrator.errors import (
     Unavailable,
     Upstream,
 )
+
+#: What a client is told to wait while the database is away.
+RETRY_SECONDS = 5
 
 logger = logging.getLogger("mailfleet.api")
 
@@ -80,6 +84,13 @@ def handle_unexpected(request: AnyRequest, error: Exception) -> Response[Failure
     return _answer(500, "internal_error", "unexpected server error")
 
 
+def handle_outage(request: AnyRequest, error: OperationalError) -> Response[Failure]:
+    """The database is away or too busy: nothing has been recorded, and it may be tried again."""
+    logger.error("%s %r: no database: %s", request.method, request.url.path, error.orig)
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    return _answer(503, "internal_error", "the database is away: try again later", headers)
+
+
 #: For the description of every route.
 DOCUMENTED = {
     status: ResponseSpec(Failure, description=description, generate_examples=False)
@@ -90,12 +101,13 @@ DOCUMENTED = {
         409: "conflict: a uniqueness rule or precondition failed",
         500: "internal_error: unexpected server error",
         502: "smtp_error or imap_error: the tenant's mail server refused",
-        503: "inventory_unavailable: no free dedicated IPs",
+        503: "inventory_unavailable: no free dedicated IPs; internal_error: try again later",
     }.items()
 }
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     OrchestratorError: handle_ours,
     HTTPException: handle_http,
+    OperationalError: handle_outage,
     Exception: handle_unexpected,
 }

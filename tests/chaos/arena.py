@@ -29,7 +29,7 @@ IMPATIENT = {
     "ssh_connect_timeout": "3.0",
     "ssh_command_timeout": "10.0",
     "apply_timeout": "60.0",
-    "lease_seconds": "3.0",
+    "lease_seconds": "1.5",
     "dns_timeout": "1.0",
     "probe_listen": "[]",
 }
