@@ -181,7 +181,8 @@ def _behind(session: Session, domain: Domain) -> list[str]:
     return [
         host.name
         for host in _hosts(session, domain)
-        if since is not None and host.applied_at is not None and host.applied_at <= since
+        # One in its first pass may have been rendered without the key.
+        if since is not None and (host.applied_at is None or host.applied_at <= since)
     ]
 
 

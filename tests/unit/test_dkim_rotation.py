@@ -245,3 +245,18 @@ def test_keys_of_one_age_are_not_all_due_on_one_day(store: Store) -> None:
         dkim_rotation._lifetime(Domain(name=f"d{number}.com"), 180).days for number in range(200)
     }
     assert min(lives) >= 157 and max(lives) <= 180 and len(lives) > 15
+
+
+def test_a_host_in_its_first_pass_may_not_have_the_key_yet(store: Store) -> None:
+    host = store.host()
+    store.pool(host, "198.51.100.21")
+    workspace = store.workspace()
+    store.assign(workspace)
+    domain = store.domain(workspace)
+    store.prove(domain)
+    look(store, domain, TRUE)
+    pass_time(store, 301)
+    assert look(store, domain, TRUE) is Reason.AWAITED
+    assert look(store, domain, TRUE) is Reason.AWAITED
+    apply(store, host)
+    assert look(store, domain, TRUE) is Reason.OBSERVED
