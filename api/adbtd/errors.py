@@ -86,6 +86,9 @@ def handle_unexpected(request: AnyRequest, error: Exception) -> Response[Failure
 
 def handle_outage(request: AnyRequest, error: OperationalError) -> Response[Failure]:
     """The database is away or too busy: nothing has been recorded, and it may be tried again."""
+    # SQLite's driver raises the same for a statement that is wrong.
+    if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_ERROR":
+        return handle_unexpected(request, error)
     logger.error("%s %r: no database: %s", request.method, request.url.path, error.orig)
     headers = {"Retry-After": str(RETRY_SECONDS)}
     return _answer(503, "internal_error", "the database is away: try again later", headers)
