@@ -118,9 +118,10 @@ class _Step:
                 relocations.owned(session, self._move.id, self._claim, self._move.phase),
             )
 
-    def _beat(self) -> None:
+    def _beat(self, message: str | None = None) -> None:
         with self._changing() as (_, move):
             move.due_at = utcnow() + timedelta(seconds=self._settings.lease_seconds)
+            move.message = move.message if message is None else message
 
     def _settled(self) -> bool:
         """Whether both hosts were seen as the rows want them now."""
@@ -261,9 +262,7 @@ class _Step:
             return
         with self._courier(SERVED_IDLE_SECONDS) as courier:
             for row, mailbox in rows:
-                with self._changing() as (_, move):
-                    move.message = f"copying {mailbox.email}"
-                self._beat()
+                self._beat(f"copying {mailbox.email}")
                 courier.copy(mailbox.email)
                 messages = dsync.listing(self._pool, self._target, mailbox.email).messages
                 with self._changing() as (session, _):

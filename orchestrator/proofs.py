@@ -101,28 +101,22 @@ class Proofs:
         # What was committed during the look has asked for another one already.
         if domain.dns_due_at > now:
             domain.dns_due_at = now + timedelta(seconds=self._settings.dns_interval)
-        for observation in seen:
-            conditions.set_(
-                session,
-                domain.id,
-                TYPES[observation.purpose],
-                observation.status,
-                observation.reason,
-                observation.message,
-            )
-            proven = observation.purpose is Purpose.OWNERSHIP and observation.status == Status.TRUE
-            if proven and domain.verified_at is None:
-                self._accept(session, domain)
+        verdicts = {TYPES[o.purpose]: (o.status, o.reason, o.message) for o in seen}
+        conditions.set_all(session, domain.id, verdicts)
+        proven = any(o.purpose is Purpose.OWNERSHIP and o.status == Status.TRUE for o in seen)
+        if proven and domain.verified_at is None:
+            self._accept(session, domain)
 
     def _keep_keys(
         self, session: Session, domain: Domain, seen: Mapping[str, Observation], negative: int
     ) -> None:
         ready = dkim_rotation.observe(session, self._settings, domain, seen, negative)
         domain.dns_due_at = min(domain.dns_due_at, ready or domain.dns_due_at)
-        verdict = dkim_rotation.verdict(session, self._settings, domain, seen)
-        rotation = dkim_rotation.rotation(session, self._settings, domain)
-        conditions.set_(session, domain.id, Type.DKIM_OK, *verdict)
-        conditions.set_(session, domain.id, Type.DKIM_ROTATED, *rotation)
+        verdicts = {
+            Type.DKIM_OK: dkim_rotation.verdict(session, self._settings, domain, seen),
+            Type.DKIM_ROTATED: dkim_rotation.rotation(session, self._settings, domain),
+        }
+        conditions.set_all(session, domain.id, verdicts)
 
     def _accept(self, session: Session, domain: Domain) -> None:
         try:

@@ -6,10 +6,16 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from sqlalchemy import Engine
+
+from orchestrator import db
+from orchestrator.models import AddressState, utcnow
+from orchestrator.services import addresses
 
 T = TypeVar("T")
 
@@ -108,3 +114,15 @@ class Tenant:
         """The mailbox of that address."""
         rows = self.data("GET", "/mailboxes")
         return next(row for row in rows if row["email"] == email)
+
+
+def rest_is_over(engine: Engine) -> None:
+    """A week later: what has cooled down is in the pool again."""
+
+    def free() -> bool:
+        with db.writing(engine) as session:
+            addresses.end_cooldowns(session, utcnow() + timedelta(days=8), 7 * 86400)
+            rows = addresses.list_(session)
+            return all(row.state is not AddressState.COOLDOWN for row in rows)
+
+    wait_for("free addresses", free)

@@ -2,38 +2,17 @@
 
 import json
 import ssl
-from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError
-from labkit import Machine, Operator, Tenant, wait_for
+from labkit import Machine, Operator, Tenant, rest_is_over
 from sqlalchemy import Engine
-
-from orchestrator import db, settings
-from orchestrator.models import AddressState, utcnow
-from orchestrator.services import addresses
 
 pytestmark = pytest.mark.lab
 
 EMAIL = "alice@acme-mail.net"
-
-
-@pytest.fixture
-def engine(operator: Operator) -> Iterator[Engine]:
-    engine = db.connect(settings.load(operator.config, {}).database_url)
-    yield engine
-    engine.dispose()
-
-
-def rested(engine: Engine, ip: str) -> bool:
-    """Whether an address is back in the pool, a week later."""
-    with db.writing(engine) as session:
-        addresses.end_cooldowns(session, utcnow() + timedelta(days=8), 7 * 86400)
-        rows = {row.ip: row.state for row in addresses.list_(session)}
-    return rows[ip] is AddressState.FREE
 
 
 def messages(lab: dict[str, Any], server: str, secret: str) -> set[bytes]:
@@ -86,9 +65,9 @@ def test_a_host_is_evacuated_and_taken_up_again(
     finally:
         operator.ok("mailfleet", "hosts", "resume", "mx1")
         if away != home:
-            wait_for("the old address", lambda: rested(engine, home))
+            rest_is_over(engine)
             operator.ok("mailfleet", "addresses", "move", away, "--to", home)
-            wait_for("the other one", lambda: rested(engine, away))
+            rest_is_over(engine)
     assert str(tenant.mailbox(EMAIL)["smtpHost"]) == home
     assert messages(lab, home, secret) == before
     assert (

@@ -13,7 +13,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,14 @@ import httpx
 import pytest
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError
-from labkit import ROOT, Machine, Operator, Tenant, wait_for
+from labkit import ROOT, Machine, Operator, Tenant, rest_is_over, wait_for
 from sqlalchemy import Engine
 from sqlmodel import col, select
 
-from orchestrator import db, settings
+from orchestrator import db
 from orchestrator.lab.demo import TRACE
-from orchestrator.models import AddressState, Move, RelocationState, utcnow
-from orchestrator.services import addresses, moves, relocations
+from orchestrator.models import Move, RelocationState
+from orchestrator.services import moves, relocations
 
 pytestmark = pytest.mark.lab
 
@@ -90,14 +89,6 @@ def reconciler() -> Iterator[Reconciler]:
 
 
 @pytest.fixture(scope="module")
-def engine(operator: Operator) -> Iterator[Engine]:
-    """The lab's database: what lasts a moment only is not missed."""
-    engine = db.connect(settings.load(operator.config, {}).database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture(scope="module")
 def movers(
     lab: dict[str, Any], operator: Operator, engine: Engine, reconciler: Reconciler
 ) -> Iterator[tuple[Tenant, str]]:
@@ -137,18 +128,6 @@ def clean_up(operator: Operator, engine: Engine, tenant: Tenant) -> None:
         tenant.call("DELETE", f"/ips/{row['id']}")
     operator.ok("mailfleet", "zones", "remove", DOMAIN)
     rest_is_over(engine)
-
-
-def rest_is_over(engine: Engine) -> None:
-    """A week later: what has cooled down is in the pool again."""
-
-    def free() -> bool:
-        with db.writing(engine) as session:
-            addresses.end_cooldowns(session, utcnow() + timedelta(days=8), 7 * 86400)
-            rows = addresses.list_(session)
-            return all(row.state is not AddressState.COOLDOWN for row in rows)
-
-    wait_for("free addresses", free)
 
 
 @dataclass

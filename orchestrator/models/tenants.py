@@ -1,0 +1,82 @@
+"""Tenants: workspaces with their keys, orders and mailboxes."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, Index, text
+from sqlmodel import Field
+
+from orchestrator.models.base import Row, UtcDateTime, as_text
+
+
+class OrderKind(StrEnum):
+    """What was ordered."""
+
+    DOMAIN = "domain"
+    ADDRESSES = "ips"
+    MAILBOXES = "mailboxes"
+
+
+class OrderStatus(StrEnum):
+    """How far an order is."""
+
+    PENDING_PROVISION = "pending_provision"
+    PROVISIONED = "provisioned"
+    FAILED = "failed"
+
+
+class Workspace(Row, table=True):
+    """A tenant. ``verification_token`` proves its domains in DNS."""
+
+    slug: str = Field(unique=True)
+    name: str
+    currency: str = "usd"
+    verification_token: str
+
+
+class ApiKey(Row, table=True):
+    """A bearer token of one workspace; only its digest is kept."""
+
+    workspace_id: UUID = Field(foreign_key="workspace.id", index=True)
+    name: str
+    #: The first eight characters after the prefix, shown to recognise the key.
+    hint: str
+    digest: str = Field(unique=True)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Order(Row, table=True):
+    """A request that costs money or inventory."""
+
+    __tablename__ = "orders"
+
+    workspace_id: UUID = Field(foreign_key="workspace.id", index=True)
+    kind: OrderKind = Field(sa_type=as_text(OrderKind))
+    status: OrderStatus = Field(default=OrderStatus.PENDING_PROVISION, sa_type=as_text(OrderStatus))
+    detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+
+
+class Mailbox(Row, table=True):
+    """A mailbox and login; ``password`` is encrypted, ``password_hash`` is what hosts get."""
+
+    __table_args__ = (
+        Index(
+            "uq_mailbox_email",
+            "email",
+            "workspace_id",
+            unique=True,
+            sqlite_where=text("deleted_at IS NULL"),
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+    )
+
+    workspace_id: UUID = Field(foreign_key="workspace.id", index=True)
+    domain_id: UUID = Field(foreign_key="domain.id", index=True)
+    address_id: UUID = Field(foreign_key="address.id", index=True)
+    email: str
+    password: str
+    password_hash: str
+    quota_mib: int
+    deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
