@@ -25,7 +25,7 @@ from orchestrator.services import (
     clock,
     dkim_rotation,
     issuances,
-    publication,
+    ledger,
     purge,
     releases,
     runs,
@@ -48,7 +48,7 @@ def works(control: ControlPlane) -> list[Work]:
         Work("names", _names, control.proofs.check_host_names, put_off(Host.dns_due_at)),
         Work("domain", _domains, control.proofs.check_domain, put_off(Domain.dns_due_at), 16),
         Work("egress", _egress, control.egress.send, put_off(Address.egress_due_at)),
-        Work("withdrawal", publication.due_subjects, control.publication.withdraw, threads=4),
+        Work("withdrawal", ledger.due_subjects, control.publication.withdraw, threads=4),
         Work("move", _moves, control.mover.advance, threads=16),
         Work("certificate", _certificates(control), control.renewals.check, threads=4),
     ]

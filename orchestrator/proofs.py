@@ -26,8 +26,7 @@ from orchestrator.dns.resolver import Resolver
 from orchestrator.dns.verification import Observation, gather, negative_ttl, verify_ptr
 from orchestrator.models import Address, DkimKey, DkimState, Domain, Host, utcnow
 from orchestrator.publication import Publication
-from orchestrator.services import conditions, dkim_rotation, domains
-from orchestrator.services import publication as ledger
+from orchestrator.services import conditions, dkim_rotation, domains, ledger
 from orchestrator.services.wake import wake_workspace
 from orchestrator.settings import Settings
 

@@ -13,8 +13,7 @@ from orchestrator.dns.publishing import DnsUpdateError, ZoneKey, publish
 from orchestrator.dns.records import ExpectedRecord
 from orchestrator.models import Zone
 from orchestrator.secrets import Vault
-from orchestrator.services import publication as ledger
-from orchestrator.services import zones
+from orchestrator.services import ledger, zones
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from labkit import ROOT, Machine, Operator, Tenant
+from labkit import MAILBOXES, ROOT, Machine, Operator, Tenant
 
 pytest_plugins = ["databases"]
 
@@ -50,3 +50,15 @@ def tenant(lab: dict[str, Any]) -> Iterator[Tenant]:
         base_url=f"{lab['api']}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=60
     ) as client:
         yield Tenant(client)
+
+
+@pytest.fixture
+def email(machine: Machine) -> str:
+    """The demonstration workspace's mailbox on the host."""
+    return MAILBOXES[machine.name]
+
+
+@pytest.fixture
+def server(tenant: Tenant, email: str) -> str:
+    """The dedicated IP that the mailbox is served at."""
+    return str(tenant.mailbox(email)["smtpHost"])

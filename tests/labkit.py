@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = ROOT / ".venv" / "bin"
+#: The demonstration workspace's mailbox on each host.
+MAILBOXES = {"mx1": "alice@acme-mail.net", "mx2": "bob@acme-mail.net"}
 
 
 def wait_for(

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from chaos.findings import Notes
-from labkit import ROOT, Machine, wait_for
+from labkit import MAILBOXES, ROOT, Machine, wait_for
 from sqlalchemy import Engine
 from sqlmodel import select
 
@@ -23,7 +23,6 @@ from orchestrator.models import Host, Mailbox
 from orchestrator.results import Result
 from orchestrator.secrets import Vault
 
-MAILBOXES = {"mx1": "alice@acme-mail.net", "mx2": "bob@acme-mail.net"}
 #: Short patience, so that a test needs little; no receiver, because the witness is there.
 IMPATIENT = {
     "ssh_connect_timeout": "3.0",

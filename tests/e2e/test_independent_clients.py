@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labkit import Machine, Operator, Tenant, wait_for
+from labkit import Machine, Operator, wait_for
 
 pytestmark = pytest.mark.lab
-
-OWN = {"mx1": "alice@acme-mail.net", "mx2": "bob@acme-mail.net"}
 
 
 def password(operator: Operator, email: str) -> str:
@@ -23,16 +21,6 @@ def password(operator: Operator, email: str) -> str:
 def swaks(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["swaks", "--timeout", "20", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-@pytest.fixture
-def email(machine: Machine) -> str:
-    return OWN[machine.name]
-
-
-@pytest.fixture
-def server(tenant: Tenant, email: str) -> str:
-    return str(tenant.mailbox(email)["smtpHost"])
 
 
 def login(operator: Operator, lab: dict[str, Any], server: str, email: str) -> list[str]:

@@ -13,11 +13,9 @@ import dns.rcode
 import dns.tsigkeyring
 import dns.update
 import pytest
-from labkit import ROOT, Machine, Operator, Tenant, wait_for
+from labkit import MAILBOXES, ROOT, Machine, Operator, Tenant, wait_for
 
 pytestmark = pytest.mark.lab
-
-OWN = {"mx1": "alice@acme-mail.net", "mx2": "bob@acme-mail.net"}
 
 
 def find(tenant: Tenant, email: str, subject: str) -> Any:
@@ -36,15 +34,15 @@ def test_mail_between_mailboxes_of_one_domain_on_two_hosts(
     tenant: Tenant, sender: str, receiver: str
 ) -> None:
     subject = f"inside {uuid.uuid4().hex} — grüße"
-    box = tenant.mailbox(OWN[sender])
+    box = tenant.mailbox(MAILBOXES[sender])
     sent = tenant.data(
         "POST",
         f"/mailboxes/{box['id']}/send",
-        {"to": OWN[receiver], "subject": subject, "text": "naïve", "html": "<p>naïve</p>"},
+        {"to": MAILBOXES[receiver], "subject": subject, "text": "naïve", "html": "<p>naïve</p>"},
     )
-    assert sent["accepted"] == [OWN[receiver]]
+    assert sent["accepted"] == [MAILBOXES[receiver]]
     assert sent["response"].startswith("250 2.0.0 Ok")
-    arrived = find(tenant, OWN[receiver], subject)
+    arrived = find(tenant, MAILBOXES[receiver], subject)
     assert arrived["text"].strip() == "naïve"
     assert arrived["html"].strip() == "<p>naïve</p>"
     assert arrived["seen"] is False

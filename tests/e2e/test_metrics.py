@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from labkit import BIN, ROOT, Machine, Operator, Tenant, wait_for
+from labkit import BIN, MAILBOXES, ROOT, Machine, Operator, Tenant, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator import db, logs, passes, settings
@@ -145,7 +145,7 @@ def secrets_of(lab: dict[str, Any], operator: Operator, machine: Machine) -> set
         if path.suffix in {".key", ".secret", ".token", ".password"} or path.name == "id_ed25519":
             # Of a key file any line of it would be too much.
             found |= {line for line in path.read_text().splitlines() if "-----" not in line}
-    own = {"mx1": "alice@acme-mail.net", "mx2": "bob@acme-mail.net"}[machine.name]
+    own = MAILBOXES[machine.name]
     found.add(operator.ok("mailfleet", "mailboxes", "password", own, "--workspace", "acme"))
     found |= set(re.findall(r"\$6\$[^:]+", machine.sh("cat /etc/dovecot/users")))
     keys = machine.sh("cat /etc/mailfleet/tls/key.pem /etc/opendkim/keys/*")

@@ -10,22 +10,11 @@ from typing import Any
 import pytest
 from cryptography import x509
 from imapclient import IMAPClient
-from labkit import Machine, Operator, Tenant, wait_for
+from labkit import Machine, Operator, wait_for
 
 pytestmark = pytest.mark.lab
 
-OWN = {"mx1": "alice@acme-mail.net", "mx2": "bob@acme-mail.net"}
 PORTS = IMAPS, SUBMISSIONS = 993, 465
-
-
-@pytest.fixture
-def email(machine: Machine) -> str:
-    return OWN[machine.name]
-
-
-@pytest.fixture
-def server(tenant: Tenant, email: str) -> str:
-    return str(tenant.mailbox(email)["smtpHost"])
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError
-from labkit import Machine, Operator, Tenant, rest_is_over
+from labkit import MAILBOXES, Machine, Operator, Tenant, rest_is_over
 from sqlalchemy import Engine
 
 pytestmark = pytest.mark.lab
 
-EMAIL = "alice@acme-mail.net"
+EMAIL = MAILBOXES["mx1"]
 
 
 def messages(lab: dict[str, Any], server: str, secret: str) -> set[bytes]:

@@ -11,7 +11,7 @@ from shutil import copytree
 from typing import Any
 
 import pytest
-from labkit import BIN, ROOT, Machine, Operator, wait_for
+from labkit import BIN, MAILBOXES, ROOT, Machine, Operator, wait_for
 from sqlmodel import select
 
 from orchestrator import db, settings
@@ -126,7 +126,7 @@ def running(plane: Plane, machines: dict[str, Machine]) -> Iterator[Plane]:
 def serves(operator: Operator, lab: dict[str, Any], machine: Machine) -> None:
     """Every service answers as it must, and a mailbox of each host can be read."""
     machine.sh(requirements.of(machine.described["os"]).smoke)
-    user = {"mx1": "alice@acme-mail.net", "mx2": "bob@acme-mail.net"}[machine.name]
+    user = MAILBOXES[machine.name]
     password = operator.ok("mailfleet", "mailboxes", "password", user, "--workspace", WORKSPACE)
     context = ssl.create_default_context(cafile=lab["ca"])
     with imaplib.IMAP4_SSL(machine.described["dedicated_ips"][0], ssl_context=context) as client:

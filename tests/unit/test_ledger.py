@@ -11,7 +11,7 @@ from orchestrator import db
 from orchestrator.dns.changes import brought
 from orchestrator.dns.records import ExpectedRecord, Purpose, joined, split
 from orchestrator.models import Domain, Host, PublishedRecord, Zone, utcnow
-from orchestrator.services import hosts, publication, zones
+from orchestrator.services import hosts, ledger, zones
 
 MX1 = ExpectedRecord(Purpose.MX, "MX", "acme.com", "10 mx1.fleetlab.net")
 MX2 = ExpectedRecord(Purpose.MX, "MX", "acme.com", "10 mx2.fleetlab.net")
@@ -40,18 +40,18 @@ def zone(store: Store) -> Zone:
 
 def claim(store: Store, zone: Zone, subject: UUID, *records: ExpectedRecord) -> None:
     with db.writing(store.engine) as session:
-        publication.claim(session, zone.id, dict.fromkeys(split(records), subject))
+        ledger.claim(session, zone.id, dict.fromkeys(split(records), subject))
 
 
 def settle(store: Store, zone: Zone, subject: UUID, *records: ExpectedRecord) -> None:
     with db.writing(store.engine) as session:
-        publication.settle(session, [zone.id], subject, records, 60.0)
+        ledger.settle(session, [zone.id], subject, records, 60.0)
 
 
 def due(store: Store, subject: UUID) -> list[ExpectedRecord]:
     with db.reading(store.engine) as session:
-        found = publication.due_records(session, subject)
-        assert bool(found) == (subject in publication.due_subjects(session, utcnow()))
+        found = ledger.due_records(session, subject)
+        assert bool(found) == (subject in ledger.due_subjects(session, utcnow()))
         return [record for records in found.values() for record in records]
 
 
@@ -84,14 +84,14 @@ def test_mail_servers_and_senders_overlap_for_a_ttl(store: Store, zone: Zone) ->
     claim(store, zone, subject, MX1, spf("198.51.100.21", "198.51.100.22"))
     expected = (MX2, spf("198.51.100.22", "198.51.100.31"))
     with db.reading(store.engine) as session:
-        both = publication.with_lingering(session, subject, expected)
+        both = ledger.with_lingering(session, subject, expected)
     assert set(both) == {MX1, MX2, spf("198.51.100.21", "198.51.100.22", "198.51.100.31")}
     settle(store, zone, subject, *expected)
     assert due(store, subject) == []
     pass_time(store, 61)
     assert set(due(store, subject)) == {MX1, spf("198.51.100.21")}
     with db.reading(store.engine) as session:
-        assert set(publication.with_lingering(session, subject, expected)) == set(expected)
+        assert set(ledger.with_lingering(session, subject, expected)) == set(expected)
 
 
 def test_a_record_goes_over_to_whoever_expects_it_now(store: Store, zone: Zone) -> None:
@@ -119,7 +119,7 @@ def test_the_records_of_a_deleted_domain_and_a_removed_host_are_withdrawn(
 
     def abandon() -> list[list[ExpectedRecord]]:
         with db.writing(store.engine) as session:
-            publication.abandon(session)
+            ledger.abandon(session)
         return [due(store, subject) for subject in (domain.id, other.id, address.id)]
 
     assert abandon() == [[], [], []]
@@ -136,13 +136,13 @@ def test_a_withdrawal_is_tried_again_until_it_is_done(store: Store, zone: Zone) 
     claim(store, zone, subject, KEY, TOKEN)
     settle(store, zone, subject)
     with db.writing(store.engine) as session:
-        publication.postpone(session, zone.id, [KEY, TOKEN], 30.0)
+        ledger.postpone(session, zone.id, [KEY, TOKEN], 30.0)
     assert due(store, subject) == []
     pass_time(store, 31)
     # Meanwhile one of them is expected again.
     settle(store, zone, subject, TOKEN)
     with db.writing(store.engine) as session:
-        publication.withdrawn(session, zone.id, [KEY, TOKEN])
+        ledger.withdrawn(session, zone.id, [KEY, TOKEN])
         assert [row.name for row in session.exec(select(PublishedRecord))] == [TOKEN.name]
 
 
@@ -151,7 +151,7 @@ def test_a_zone_that_is_ours_no_more_keeps_its_records(store: Store, zone: Zone)
     claim(store, zone, subject, KEY)
     with db.writing(store.engine) as session:
         zones.remove(session, zone.name)
-        publication.abandon(session)
+        ledger.abandon(session)
     assert due(store, subject) == []
 
 
