@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 
 from orchestrator import db, secrets
 from orchestrator.conditions import Reason, Status, Type
-from orchestrator.models import Address, Domain, Host, Workspace, utcnow
+from orchestrator.models import Address, Domain, Host, Workspace, Zone, utcnow
 from orchestrator.secrets import Vault
 from orchestrator.services import (
     addresses,
@@ -24,6 +24,7 @@ from orchestrator.services import (
     keys,
     mailboxes,
     workspaces,
+    zones,
 )
 from orchestrator.settings import Settings
 
@@ -118,6 +119,19 @@ class Store:
         with db.writing(self.engine) as session:
             domains.add(session, self.vault, self.settings, workspace, name=name)
             return domains.get_by_name(session, workspace, name)
+
+    def zone(self, name: str = "acme.com", workspace: Workspace | None = None) -> Zone:
+        """A zone that we may update: the tenant's, or the fleet's own."""
+        with db.writing(self.engine) as session:
+            return zones.add(
+                session,
+                self.vault,
+                name=name,
+                workspace=workspace,
+                server="198.51.100.53",
+                tsig_name="mailfleet-lab",
+                tsig_secret="c2VjcmV0",
+            )
 
     def mailboxes(self, workspace: Workspace, *emails: str) -> list[mailboxes.Placed]:
         """Mailboxes of the tenant."""

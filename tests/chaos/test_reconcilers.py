@@ -100,8 +100,8 @@ def locked(trial: Trial, seconds: float) -> Iterator[None]:
 def test_the_database_is_locked_for_seconds(trials: Trials, machine: Machine) -> None:
     with trials("SQLite locked for three seconds mid-pass", machine) as trial:
         trial.spoil(1)
+        before = generation(trial)
         with trial.reconciler() as process:
-            before = generation(trial)
             wait_for("its number", lambda: generation(trial) > before, SECONDS)
             # The other hosts wait for the same database: there is nothing to compare.
             with locked(trial, 3):

@@ -11,8 +11,8 @@ from orchestrator.conditions import Reason, Status
 from orchestrator.dns.judgement import Observation
 from orchestrator.dns.records import Purpose
 from orchestrator.errors import Conflict
-from orchestrator.models import DkimKey, DkimState, Domain, Host, utcnow
-from orchestrator.services import dkim_rotation, zones
+from orchestrator.models import DkimKey, DkimState, Domain, Host, Workspace, utcnow
+from orchestrator.services import dkim_rotation
 from orchestrator.services.dkim_rotation import KeyStatus
 
 PAIR = ("PRIVATE", "UFVCTElD")
@@ -224,17 +224,10 @@ def test_old_keys_of_managed_zones_are_due(
     look(store, domain, TRUE)
     pass_time(store, 301)
     look(store, domain, TRUE)
-    with db.writing(store.engine) as session:
-        if managed:
-            zone = zones.add(
-                session,
-                store.vault,
-                name="acme.com",
-                server="198.51.100.53",
-                tsig_name="k",
-                tsig_secret="c2VjcmV0",
-            )
-            zone.workspace_id = domain.workspace_id
+    if managed:
+        with db.reading(store.engine) as session:
+            owner = session.get_one(Workspace, domain.workspace_id)
+        store.zone("acme.com", owner)
     pass_time(store, age * 86400)
     with db.reading(store.engine) as session:
         assert len(dkim_rotation.due(session, store.settings, utcnow())) == expected

@@ -27,15 +27,7 @@ def spf(*ips: str) -> ExpectedRecord:
 
 @pytest.fixture
 def zone(store: Store) -> Zone:
-    with db.writing(store.engine) as session:
-        return zones.add(
-            session,
-            store.vault,
-            name="acme.com",
-            server="198.51.100.53",
-            tsig_name="k",
-            tsig_secret="c2VjcmV0",
-        )
+    return store.zone()
 
 
 def claim(store: Store, zone: Zone, subject: UUID, *records: ExpectedRecord) -> None:

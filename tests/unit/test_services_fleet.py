@@ -17,7 +17,6 @@ from orchestrator.models import (
     Domain,
     Host,
     Workspace,
-    Zone,
     utcnow,
 )
 from orchestrator.services import addresses, hosts, mailboxes, zones
@@ -269,25 +268,12 @@ def test_a_released_address_rests_until_its_host_has_let_go(store: Store) -> Non
     assert store.assign(workspace)[0].ip == "198.51.100.21"
 
 
-def _zone(store: Store, name: str, workspace: Workspace | None = None) -> Zone:
-    with db.writing(store.engine) as session:
-        return zones.add(
-            session,
-            store.vault,
-            name=name,
-            workspace=workspace,
-            server="198.51.100.52",
-            tsig_name="mailfleet-lab",
-            tsig_secret="c2VjcmV0",
-        )
-
-
 def test_the_closest_zone_of_the_same_owner_covers_a_name(store: Store) -> None:
     acme, rival = store.workspace("acme"), store.workspace("rival")
-    _zone(store, "fleetlab.net")
-    _zone(store, "100.51.198.in-addr.arpa")
-    _zone(store, "acme.com", acme)
-    _zone(store, "mail.acme.com", acme)
+    store.zone("fleetlab.net")
+    store.zone("100.51.198.in-addr.arpa")
+    store.zone("acme.com", acme)
+    store.zone("mail.acme.com", acme)
     with db.reading(store.engine) as session:
 
         def name(domain: str, workspace: Workspace | None) -> str | None:
@@ -305,10 +291,10 @@ def test_the_closest_zone_of_the_same_owner_covers_a_name(store: Store) -> None:
 
 
 def test_a_zones_secret_is_encrypted_and_a_zone_is_known_once(store: Store) -> None:
-    zone = _zone(store, "fleetlab.net")
+    zone = store.zone("fleetlab.net")
     assert store.vault.decrypt(zone.tsig_secret) == "c2VjcmV0" != zone.tsig_secret
     with pytest.raises(Conflict):
-        _zone(store, "FLEETLAB.net.")
+        store.zone("FLEETLAB.net.")
     with db.writing(store.engine) as session:
         zones.remove(session, "fleetlab.net")
         assert zones.list_(session) == []
