@@ -64,7 +64,11 @@ class SimHost:
             *(("applied", *pair) for pair in self.applied.items()),
         ]
         for path, (mode, owner, group, digest) in self.files.items():
-            facts += [("file", mode, owner, group, path), ("digest", digest, path), ("index", path)]
+            facts += [
+                ("file", mode, owner, group, 0, path),
+                ("digest", digest, path),
+                ("index", path),
+            ]
         facts += [
             *(("directory", mode, *owner, path) for path, *owner, mode in required.directories),
             *(("account", name, uid, uid, group) for name, uid, group, _ in required.users),

@@ -159,6 +159,10 @@ class Reconciler:
         except HostError as error:
             return Result(host.name, plan, error.reason, str(error), timings=timings)
         self._converged[host.id] = state.observed
+        # What is told of the host holds for everybody who asks it then.
+        if seconds := state.observed.settles_in(state.wanted.required.seconds):
+            time.sleep(seconds)
+            timings["settle"] = round(seconds * 1000, 1)
         return Result(host.name, plan, timings=timings, observed=state.observed)
 
     def _timed_look(self, host: Host, wanted: Wanted, timings: dict[str, float]) -> HostState:

@@ -1,6 +1,7 @@
 """Looking at a host: one command, one round trip, and a pure parser of its answer."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 
@@ -12,16 +13,23 @@ SCRIPT = files("orchestrator.hosts").joinpath("scripts/probe.sh").read_text()
 #: The script as one shell command, which reads ``Watch.lines()``.
 COMMAND = "exec bash -c '" + SCRIPT.replace("'", "'\\''") + "'"
 SUPPORTED = ("debian12", "debian13")
+#: Seconds by which the time of a file's change may be behind the clock (clock_gettime(2): coarse).
+CLOCK_TICK = 0.01
 
 
 @dataclass(frozen=True)
 class FileState:
-    """One file as it stands on the host. ``mode`` is an octal number such as 0o640."""
+    """One file as it stands on the host. ``mode`` is an octal number such as 0o640.
+
+    ``changed`` is when it came to stand there, in whole seconds of the host's clock; no file
+    is another for it.
+    """
 
     digest: str
     mode: int
     owner: str
     group: str
+    changed: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,12 @@ class Observed:
     clock_skew: float = 0.0
     entries: dict[str, int] = field(default_factory=dict)
 
+    def settles_in(self, paths: Iterable[str]) -> float:
+        """Seconds, at most one, until who looks at these files once in a second has seen them."""
+        changed = [self.files[path].changed for path in paths if path in self.files]
+        until = max(changed, default=0) + 1 + CLOCK_TICK
+        return min(1.0, max(0.0, until - self.clock))
+
 
 def probe(pool: Pool, target: SshTarget, watch: Watch) -> Observed:
     """Look at a host.
@@ -131,8 +145,8 @@ def _take(seen: Observed, fact: list[str]) -> None:
     match fact:
         case ["applied", daemon, digest]:
             seen.applied[daemon] = digest
-        case ["file", mode, owner, group, path]:
-            seen.files[path] = FileState("", int(mode, 8), owner, group)
+        case ["file", mode, owner, group, changed, path]:
+            seen.files[path] = FileState("", int(mode, 8), owner, group, int(changed))
         case ["digest", digest, path] if path in seen.files:
             seen.files[path] = replace(seen.files[path], digest=digest)
         case ["directory", mode, owner, group, path]:

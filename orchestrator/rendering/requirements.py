@@ -55,7 +55,8 @@ class Requirements:
     ``users`` are (name, number of user and group, group, home); ``memberships`` are
     (user, group); ``directories`` are (path, owner, group, octal mode); in
     ``trees`` every file is ours; ``units`` and ``reload`` are by daemon. A reload starts a
-    daemon that is not running. ``entries`` are files whose lines tell how much a host serves.
+    daemon that is not running. ``entries`` are files whose lines tell how much a host serves;
+    ``seconds`` those that a daemon looks at once in a whole second at most, without a reload.
     """
 
     packages: tuple[str, ...]
@@ -65,6 +66,7 @@ class Requirements:
     trees: tuple[str, ...]
     units: Mapping[str, str]
     entries: tuple[str, ...]
+    seconds: tuple[str, ...]
     reload: Mapping[str, str]
     smoke: str
 
@@ -178,6 +180,8 @@ def _debian(postfix_unit: str) -> Requirements:
         trees=("/etc/mailfleet/tls", "/etc/opendkim"),
         units=units,
         entries=("/etc/dovecot/users", "/etc/postfix/tables/domains", "/etc/opendkim/key_table"),
+        # Dovecot's passwd-file driver: whoever asked before the change answers for that second.
+        seconds=("/etc/dovecot/users",),
         reload={daemon: _reload(daemon, unit) for daemon, unit in units.items()},
         smoke=_script("smoke.sh"),
     )

@@ -43,7 +43,7 @@ for path in "${files[@]}"; do
   fi
 done
 if [ ${#existing[@]} != 0 ]; then
-  printf '%s\0' "${existing[@]}" | xargs -0 stat -c 'file	%a	%U	%G	%n' -- 2>/dev/null
+  printf '%s\0' "${existing[@]}" | xargs -0 stat -c 'file	%a	%U	%G	%Z	%n' -- 2>/dev/null
   printf '%s\0' "${existing[@]}" | xargs -0 sha256sum -- 2>/dev/null |
     while IFS=' ' read -r digest path; do printf 'digest\t%s\t%s\n' "${digest#\\}" "$path"; done
 fi
