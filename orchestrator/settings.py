@@ -157,7 +157,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             why = error.strerror if isinstance(error, OSError) else "it is not text"
             raise ConfigurationError(f"can't read {setting} {path}: {why}") from None
         if not text:
-            raise ConfigurationError(f"{setting} {path} is empty")
+            raise ConfigurationError(f"{setting} {path} holds no characters")
         return text
 
     def metrics_address(self) -> tuple[str, int] | None:

@@ -96,7 +96,7 @@ def handle_outage(request: AnyRequest, error: OperationalError) -> Response[Fail
     # SQLite's driver raises the same for a statement that is wrong.
     if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_ERROR":
         return handle_unexpected(request, error)
-    return _away(request, error.orig, "the database is away: try again later")
+    return _away(request, f"no database: {error.orig}", "the database is away: try again later")
 
 
 def _away(request: AnyRequest, error: object, message: str) -> Response[Failure]:
