@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy import Engine
 
-from orchestrator import db
+from orchestrator import db, payments
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
 
@@ -24,6 +24,7 @@ class Core:
         self.settings = settings
         self.engine: Engine = db.connect(settings.database_url)
         self.vault = Vault(settings.master_key_file)
+        self.payments = payments.from_settings(self.engine, settings)
         # Of their own, so that slow mail servers never keep other requests waiting.
         self._mail_threads = ThreadPoolExecutor(MAIL_THREADS, thread_name_prefix="mail")
 

@@ -6,6 +6,7 @@ from typing import Self
 
 from sqlalchemy import Engine
 
+from orchestrator import payments
 from orchestrator.dns.resolver import Resolver, is_public, system_nameservers
 from orchestrator.egress import Egress
 from orchestrator.fleet import Fleet
@@ -44,6 +45,7 @@ class ControlPlane:
         self.egress = Egress(engine, settings, self.fleet)
         self.mover = Mover(engine, settings, self.fleet)
         self.renewals = Renewals(engine, settings, vault, self.resolver)
+        self.payments = payments.from_settings(engine, settings)
         self.rollouts = Rollouts(engine, settings)
         self._receiver: ProbeReceiver | None = None
 

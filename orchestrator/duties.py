@@ -18,10 +18,12 @@ from orchestrator.conditions import Status, Type
 from orchestrator.control import ControlPlane
 from orchestrator.db import reading, writing
 from orchestrator.errors import Conflict
-from orchestrator.models import Address, Condition, Domain, Host, Move, utcnow
+from orchestrator.models import Address, BillingAccount, Condition, Domain, Host, Move, utcnow
+from orchestrator.payments import LOOK
 from orchestrator.scheduler import Chore, Claim, Work
 from orchestrator.services import (
     addresses,
+    billing,
     clock,
     dkim_rotation,
     issuances,
@@ -51,6 +53,7 @@ def works(control: ControlPlane) -> list[Work]:
         Work("withdrawal", ledger.due_subjects, control.publication.withdraw, threads=4),
         Work("move", _moves, control.mover.advance, threads=16),
         Work("certificate", _certificates(control), control.renewals.check, threads=4),
+        Work("account", billing.due, control.payments.settle, put_off(BillingAccount.due_at), 4),
     ]
 
 
@@ -61,6 +64,7 @@ def chores(control: ControlPlane) -> list[Chore]:
         "host": max(settings.probe_interval, LONGEST_SECONDS),
         "dns": settings.dns_interval,
         "egress": max(settings.egress_interval, LONGEST_SECONDS),
+        "account": LOOK,
     }
 
     def tidy() -> None:

@@ -47,6 +47,22 @@ class Unavailable(OrchestratorError):  # noqa: N818
     kind = "unavailable"
 
 
+class PaymentRequired(OrchestratorError):  # noqa: N818
+    """The workspace has to leave a payment method first, at ``checkout_url``."""
+
+    kind = "payment_required"
+
+    def __init__(self, message: str, *, checkout_url: str) -> None:
+        super().__init__(message)
+        self.checkout_url = checkout_url
+
+
+class BillingError(OrchestratorError):
+    """The payment service did not do what we asked of it; it may be tried again."""
+
+    kind = "billing"
+
+
 class Upstream(OrchestratorError):  # noqa: N818
     """A mail server that we called for the tenant refused or failed.
 

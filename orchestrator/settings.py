@@ -109,6 +109,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: How long an address that mail has moved away from stays in service after DNS stopped
     #: naming it: at least the longest TTL of the tenants' MX and SPF records.
     overlap_seconds: float = 3600.0
+    #: Who has tenants pay: ``none`` (everything counts as paid) or ``stripe``.
+    billing: Literal["none", "stripe"] = "none"
+    #: For ``stripe``: the secret key, what its webhooks are signed with, and the recurring prices
+    #: of one domain, IP and mailbox by their ids; a kind without a price is free.
+    stripe_key_file: Path | None = None
+    stripe_webhook_secret_file: Path | None = None
+    stripe_price_domain: str = ""
+    stripe_price_ip: str = ""
+    stripe_price_mailbox: str = ""
+    #: The API's URL where it isn't Stripe's own.
+    stripe_api_url: str = ""
+    #: Where browsers go after a checkout.
+    billing_return_url: str = ""
     message_size_limit: int = 25 * 1024 * 1024
     #: Largest request body of the API.
     request_size_limit: int = 40 * 1024 * 1024
@@ -123,17 +136,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """
         if self.operator_token_file is None:
             return None
-        try:
-            token = self.operator_token_file.read_text().strip()
-        except OSError as error:
-            raise ConfigurationError(
-                f"can't read the operator's token {error.filename}: {error.strerror}"
-            ) from None
+        token = self.secret("operator_token_file")
         if len(token) < OPERATOR_TOKEN_LENGTH:
             raise ConfigurationError(
                 f"{self.operator_token_file} holds less than {OPERATOR_TOKEN_LENGTH} characters"
             )
         return token
+
+    def secret(self, setting: str) -> str:
+        """Read the secret in the file that a setting names.
+
+        :raises ConfigurationError: when the setting is missing, or its file can't be read.
+        """
+        path: Path | None = getattr(self, setting)
+        if path is None:
+            raise ConfigurationError(f"{setting} is not set")
+        try:
+            text = path.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise ConfigurationError(f"can't read {setting} {path}: {why}") from None
+        if not text:
+            raise ConfigurationError(f"{setting} {path} holds no characters")
+        return text
 
     def metrics_address(self) -> tuple[str, int] | None:
         """Host and port of ``metrics_listen``; None where there is none.

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from labkit import MAILBOXES, ROOT, Machine, Operator, Tenant
 
-pytest_plugins = ["databases"]
+pytest_plugins = ["databases", "stripekit"]
 
 LAB_JSON = ROOT / ".lab" / "lab.json"
 

@@ -42,6 +42,7 @@ def add_domain(
     core: FromCore, caller: FromCaller, data: JSONBody[schemas.AddDomain]
 ) -> schemas.Data[schemas.DomainOrder]:
     """Add a domain; the workspace needs a dedicated IP already."""
+    core.payments.require(caller.workspace)
     with writing(core.engine) as session:
         order = service.add(
             session,

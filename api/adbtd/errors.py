@@ -11,16 +11,18 @@ from sqlalchemy.exc import OperationalError
 
 from api.adbtd.schemas import Error, Failure
 from orchestrator.errors import (
+    BillingError,
     Conflict,
     Invalid,
     NotFound,
     OrchestratorError,
+    PaymentRequired,
     Unauthorized,
     Unavailable,
     Upstream,
 )
 
-#: What a client is told to wait while the database is away.
+#: What a client is told to wait while the database or the payment service is away.
 RETRY_SECONDS = 5
 
 logger = logging.getLogger("mailfleet.api")
@@ -48,6 +50,11 @@ def handle_ours(request: AnyRequest, error: OrchestratorError) -> Response[Failu
     """Translate an error of the core."""
     if isinstance(error, Upstream):
         return _answer(502, f"{error.service}_error", str(error))
+    if isinstance(error, PaymentRequired):
+        required = Error("payment_required", str(error), error.checkout_url)
+        return Response(Failure(error=required), status_code=402)
+    if isinstance(error, BillingError):
+        return _away(request, error, "the payment service is away: try again later")
     for kind, (status, code) in _OURS.items():
         if isinstance(error, kind):
             headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
@@ -89,9 +96,13 @@ def handle_outage(request: AnyRequest, error: OperationalError) -> Response[Fail
     # SQLite's driver raises the same for a statement that is wrong.
     if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_ERROR":
         return handle_unexpected(request, error)
-    logger.error("%s %r: no database: %s", request.method, request.url.path, error.orig)
+    return _away(request, f"no database: {error.orig}", "the database is away: try again later")
+
+
+def _away(request: AnyRequest, error: object, message: str) -> Response[Failure]:
+    logger.error("%s %r: %s", request.method, request.url.path, error)
     headers = {"Retry-After": str(RETRY_SECONDS)}
-    return _answer(503, "internal_error", "the database is away: try again later", headers)
+    return _answer(503, "internal_error", message, headers)
 
 
 #: For the description of every route.
@@ -100,6 +111,7 @@ DOCUMENTED = {
     for status, description in {
         400: "validation_error: the body or parameters failed validation",
         401: "unauthorized: missing, malformed or revoked bearer token",
+        402: "payment_required: no saved payment method, or an unpaid invoice",
         404: "not_found: the resource does not exist on this workspace",
         409: "conflict: a uniqueness rule or precondition failed",
         500: "internal_error: unexpected server error",

@@ -7,6 +7,7 @@ from api.adbtd import schemas, translate
 from api.adbtd.requests import FromCaller, FromCore, parse_id
 from orchestrator.db import reading, writing
 from orchestrator.services import addresses as service
+from orchestrator.services import billing
 
 TAGS = ["Dedicated IPs"]
 
@@ -24,6 +25,7 @@ def order_ips(
     core: FromCore, caller: FromCaller, data: JSONBody[schemas.OrderIps]
 ) -> schemas.Data[schemas.IpOrder]:
     """Order 1 to 10 more dedicated IPs; the workspace needs a domain already."""
+    core.payments.require(caller.workspace)
     with writing(core.engine) as session:
         order = service.order(session, caller.workspace, data.count)
     return schemas.Data(translate.ip_order(order))
@@ -36,7 +38,8 @@ def release_ip(
     """Give a dedicated IP back, unless mailboxes would be left without one."""
     with writing(core.engine) as session:
         row = service.release(session, caller.workspace, parse_id("ip", ip_id))
-    return schemas.Data(schemas.IpReleased(released=row.ip, cancelled_subscription=False))
+        ends = billing.ends_with_last_address(session, caller.workspace.id)
+    return schemas.Data(schemas.IpReleased(released=row.ip, cancelled_subscription=ends))
 
 
 HANDLERS = [list_ips, order_ips, release_ip]

@@ -37,6 +37,7 @@ def create_mailboxes(
     core: FromCore, caller: FromCaller, data: JSONBody[schemas.CreateMailboxes]
 ) -> schemas.Data[schemas.MailboxOrder]:
     """Create mailboxes, all or none; their domains must be on the workspace."""
+    core.payments.require(caller.workspace)
     with writing(core.engine) as session:
         order = service.create(session, core.vault, core.settings, caller.workspace, data.emails)
     return schemas.Data(translate.mailbox_order(order))

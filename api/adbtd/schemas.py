@@ -23,11 +23,15 @@ class Data(Struct, Generic[T]):
     data: T
 
 
-class Error(Answer):
-    """What went wrong: ``code`` for programs, ``message`` for people."""
+class Error(Answer, omit_defaults=True):
+    """What went wrong: ``code`` for programs, ``message`` for people.
+
+    ``checkoutUrl``, with 402 only: where to leave a payment method.
+    """
 
     code: str
     message: str
+    checkout_url: str | None = None
 
 
 class Failure(Answer):

@@ -15,6 +15,7 @@ HERE = "orchestrator.cli"
         "zones": f"{HERE}.zones:zones",
         "workspaces": f"{HERE}.tenants:workspaces",
         "keys": f"{HERE}.tenants:keys",
+        "billing": f"{HERE}.billing:billing",
         "domains": f"{HERE}.domains:domains",
         "mailboxes": f"{HERE}.tenants:mailboxes",
         "serve": f"{HERE}.serve:serve",

@@ -1,6 +1,7 @@
 """The tables. No behaviour: rules live in ``services``, observation in ``reconciler``."""
 
 from orchestrator.models.base import Row, UtcDateTime, utcnow
+from orchestrator.models.billing import BillingAccount
 from orchestrator.models.certificates import AcmeAccount, Certificate, Issuance
 from orchestrator.models.fleet import Address, AddressState, Host, Release, ReleaseState, Run
 from orchestrator.models.moves import Move, MovePhase, Relocation, RelocationState
@@ -13,6 +14,7 @@ __all__ = [
     "Address",
     "AddressState",
     "ApiKey",
+    "BillingAccount",
     "Certificate",
     "Condition",
     "DkimKey",

@@ -20,7 +20,7 @@ from orchestrator.models import (
     Workspace,
     utcnow,
 )
-from orchestrator.services import mailboxes, validation
+from orchestrator.services import billing, mailboxes, validation
 from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake, wake_dns, wake_workspace
 
@@ -86,6 +86,7 @@ def assign(
             load[candidate.host_id] += 1
     if len(taken) < count:
         raise Unavailable("no free dedicated IPs are available")
+    billing.changed(session, workspace.id)
     wake_dns(session, workspace.id)
     wake_workspace(session, workspace.id)
     return taken
@@ -202,6 +203,7 @@ def release(session: Session, workspace: Workspace, address_id: UUID) -> Address
 def rest(session: Session, address: Address) -> Address:
     """Take an address that no mailbox has from its workspace: it cools down."""
     assert address.workspace_id is not None
+    billing.changed(session, address.workspace_id)
     wake_dns(session, address.workspace_id)
     wake_workspace(session, address.workspace_id)
     address.state = AddressState.COOLDOWN

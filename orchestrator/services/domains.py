@@ -23,7 +23,7 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.secrets import Vault
-from orchestrator.services import dkim_rotation, validation
+from orchestrator.services import billing, dkim_rotation, validation
 from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake_workspace
 from orchestrator.settings import Settings
@@ -60,6 +60,7 @@ def add(
     order = Order(workspace_id=workspace.id, kind=OrderKind.DOMAIN, detail={"domain": name})
     session.add(order)
     session.flush()
+    billing.changed(session, workspace.id)
     wakeup.request(session)
     return order
 
@@ -156,6 +157,7 @@ def delete(session: Session, workspace: Workspace, domain_id: UUID) -> int:
     domain.deleted_at = now
     session.add(domain)
     session.flush()
+    billing.changed(session, workspace.id)
     wake_workspace(session, workspace.id)
     return len(mailboxes)
 

@@ -23,7 +23,7 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.secrets import Vault, hash_password, new_password
-from orchestrator.services import validation
+from orchestrator.services import billing, validation
 from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake, wake_workspace
 from orchestrator.settings import CertificateSource, Settings
@@ -81,6 +81,7 @@ def create(
     order = Order(workspace_id=workspace.id, kind=OrderKind.MAILBOXES, detail={"emails": wanted})
     with unique(session, "a mailbox of that address exists already"):
         session.add(order)
+    billing.changed(session, workspace.id)
     wake_workspace(session, workspace.id)
     return order
 
@@ -175,6 +176,7 @@ def delete(session: Session, workspace: Workspace, mailbox_id: UUID) -> Mailbox:
     mailbox.deleted_at = utcnow()
     session.add(mailbox)
     session.flush()
+    billing.changed(session, workspace.id)
     wake_workspace(session, workspace.id)
     return mailbox
 
