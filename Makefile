@@ -35,6 +35,7 @@ lint: packages $(STAMP)
 	$(BIN)/lint-imports
 
 bench: up $(RIVALS)/.installed
+	@command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq wrk; }
 	$(BIN)/python -m bench --json .lab/bench.json --markdown .lab/bench.md
 
 # What the benchmarks compare with, and the Python that it needs on the hosts.
