@@ -23,9 +23,11 @@ def package(tenant: Tenant, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     description = directory / "openapi.json"
     description.write_text(tenant.call("GET", "/docs/openapi.json").text)
     target = directory / PACKAGE
-    command = [BIN / "openapi-python-client", "generate", "--meta", "none", "--fail-on-warning"]
+    options = ["--meta", "none", "--fail-on-warning", "--path", description]
     subprocess.run(
-        [*command, "--path", description, "--output-path", target], check=True, timeout=300
+        [BIN / "openapi-python-client", "generate", *options, "--output-path", target],
+        check=True,
+        timeout=300,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(directory))
