@@ -23,7 +23,7 @@ def package(tenant: Tenant, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     description = directory / "openapi.json"
     description.write_text(tenant.call("GET", "/docs/openapi.json").text)
     target = directory / PACKAGE
-    options = ["--meta", "none", "--fail-on-warning", "--path", description]
+    options: list[str | Path] = ["--meta", "none", "--fail-on-warning", "--path", description]
     subprocess.run(
         [BIN / "openapi-python-client", "generate", *options, "--output-path", target],
         check=True,
