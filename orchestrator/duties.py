@@ -22,6 +22,7 @@ from orchestrator.models import Address, Condition, Domain, Host, Move, utcnow
 from orchestrator.scheduler import Chore, Claim, Work
 from orchestrator.services import (
     addresses,
+    allowances,
     clock,
     dkim_rotation,
     issuances,
@@ -67,6 +68,7 @@ def chores(control: ControlPlane) -> list[Chore]:
         with writing(control.engine) as session:
             addresses.end_cooldowns(session, utcnow(), control.settings.cooldown_seconds)
             purge.deleted(session)
+            allowances.forget(session, utcnow())
             clock.set_right(session, utcnow(), longest)
 
     def rotate() -> None:

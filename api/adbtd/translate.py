@@ -54,6 +54,29 @@ def me(workspace: models.Workspace, key: models.ApiKey) -> schemas.Me:
     )
 
 
+def key(row: models.ApiKey) -> schemas.Key:
+    """An item of GET /keys."""
+    return schemas.Key(
+        id=public_id("key", row.id),
+        name=row.name,
+        prefix=row.hint,
+        scope=row.scope,
+        mailbox_id=None if row.mailbox_id is None else public_id("mb", row.mailbox_id),
+        expires_at=_optional_timestamp(row.expires_at),
+        allowed_ips=row.allowed_ips,
+        created_at=timestamp(row.created_at),
+        last_used_at=_optional_timestamp(row.last_used_at),
+    )
+
+
+def new_key(row: models.ApiKey, token: str) -> schemas.NewKey:
+    """POST /keys."""
+    base = key(row)
+    return schemas.NewKey(
+        **{name: getattr(base, name) for name in base.__struct_fields__}, token=token
+    )
+
+
 def domain(row: models.Domain, selector: str, observed: Observed) -> schemas.Domain:
     """An item of GET /domains."""
     return schemas.Domain(
