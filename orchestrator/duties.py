@@ -25,6 +25,7 @@ from orchestrator.services import (
     allowances,
     clock,
     dkim_rotation,
+    idempotency,
     issuances,
     ledger,
     purge,
@@ -69,6 +70,7 @@ def chores(control: ControlPlane) -> list[Chore]:
             addresses.end_cooldowns(session, utcnow(), control.settings.cooldown_seconds)
             purge.deleted(session)
             allowances.forget(session, utcnow())
+            idempotency.forget(session, settings, utcnow())
             clock.set_right(session, utcnow(), longest)
 
     def rotate() -> None:

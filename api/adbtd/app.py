@@ -12,6 +12,7 @@ from api.adbtd.errors import DOCUMENTED, EXCEPTION_HANDLERS
 from api.adbtd.requests import StrictRequest, parse_id, provide_caller
 from api.auth import BearerAuthentication
 from api.core import Core
+from api.idempotency import Idempotency
 from api.ratelimit import RateLimit
 
 BASE_PATH = "/api/v1"
@@ -49,6 +50,7 @@ def create_app(core: Core) -> Litestar:
                 parse_mailbox=partial(parse_id, "mb"),
             ),
             DefineMiddleware(RateLimit, core=core),
+            DefineMiddleware(Idempotency, core=core),
         ],
         request_max_body_size=core.settings.request_size_limit,
         openapi_config=docs.openapi(

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Self
 
 from sqlalchemy import ColumnElement, case
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, delete, select
 from uuid_utils.compat import uuid7
 
 from orchestrator.errors import ConfigurationError, Invalid, RateLimited
 from orchestrator.models import ApiKey, Bucket, RateBucket
+from orchestrator.services.rows import insert
 from orchestrator.settings import Settings
 
 #: Microseconds of a second: what moments are reckoned in.
@@ -87,7 +87,7 @@ def charge(session: Session, key: ApiKey, bucket: Bucket, rate: Rate, now: datet
     row = {"id": uuid7(), "created_at": now, "key_id": key.id, "bucket": bucket}
     # One statement, so that of two requests at a time each sees what the other took.
     taken = (
-        _insert(session)
+        insert(session, RateBucket)
         .values(**row, full_at=moment + rate.interval)
         .on_conflict_do_update(
             index_elements=["key_id", "bucket"],
@@ -104,12 +104,6 @@ def charge(session: Session, key: ApiKey, bucket: Bucket, rate: Rate, now: datet
     wait = -(-(session.exec(held).one() - latest) // SECOND)
     text = f"more than {rate.per_minute} requests a minute ({rate.burst} at once) with this API key"
     raise RateLimited(text, retry_after=max(1, wait))
-
-
-def _insert(session: Session) -> sqlite.Insert | postgresql.Insert:
-    if session.get_bind().dialect.name == "sqlite":
-        return sqlite.insert(RateBucket)
-    return postgresql.insert(RateBucket)
 
 
 def forget(session: Session, now: datetime) -> None:

@@ -1,12 +1,11 @@
 """API keys: what each may do, from where, until when, and how they are made and revoked."""
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
+from asgikit import ask
 from clockkit import Clock
 from litestar.testing import TestClient
 from storekit import Store
@@ -142,13 +141,8 @@ def test_a_key_is_good_from_its_networks(  # noqa: PLR0917 - pytest passes by na
     status: int,
 ) -> None:
     token = store.key(acme, limits=Limits(allowed_ips=networks))
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(client.app, client=(address, 4711))
-        async with httpx.AsyncClient(transport=transport, base_url="http://here") as there:
-            return await there.get("/api/v1/me", headers=_bearer(token))
-
-    answer = asyncio.run(ask())
+    bearer = [(b"Authorization", f"Bearer {token}".encode())]
+    answer = ask(client.app, "GET", "/api/v1/me", bearer, address=address)
     assert answer.status_code == status
     if status == 403:
         assert "address" in answer.json()["error"]["message"]
