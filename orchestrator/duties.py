@@ -28,6 +28,7 @@ from orchestrator.services import (
     idempotency,
     issuances,
     ledger,
+    orders,
     purge,
     releases,
     runs,
@@ -88,7 +89,12 @@ def chores(control: ControlPlane) -> list[Chore]:
             runs.prune(session, control.settings.runs_kept)
             releases.prune(session, RELEASES_KEPT)
 
+    def settle() -> None:
+        with writing(control.engine) as session:
+            orders.settle(session, settings, utcnow())
+
     return [
+        Chore("settle orders", 5, settle),
         Chore("expire probes", 5, control.egress.expire),
         Chore("abandoned records", 5, control.publication.abandon),
         Chore("rotate keys", 60, rotate),

@@ -7,12 +7,13 @@ from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
 from api import docs
-from api.adbtd import domains, ips, keys, mailboxes, messages, workspace
+from api.adbtd import domains, ips, keys, mailboxes, messages, orders, workspace
 from api.adbtd.errors import DOCUMENTED, EXCEPTION_HANDLERS
 from api.adbtd.requests import StrictRequest, parse_id, provide_caller
 from api.auth import BearerAuthentication
 from api.core import Core
 from api.idempotency import Idempotency
+from api.options import Options
 from api.ratelimit import RateLimit
 
 BASE_PATH = "/api/v1"
@@ -24,6 +25,7 @@ HANDLERS = [
     *ips.HANDLERS,
     *mailboxes.HANDLERS,
     *messages.HANDLERS,
+    *orders.HANDLERS,
 ]
 
 
@@ -43,6 +45,7 @@ def create_app(core: Core) -> Litestar:
         },
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[
+            Options,
             DefineMiddleware(
                 BearerAuthentication,
                 core=core,

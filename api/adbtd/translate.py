@@ -13,6 +13,7 @@ from orchestrator.mail.types import FolderPage, MessageDetail, MessageSummary, S
 from orchestrator.services import status
 from orchestrator.services.conditions import Observed
 from orchestrator.services.mailboxes import Placed
+from orchestrator.services.provisioning import Verdict
 
 SUBMISSION_PORT = 587
 IMAP_PORT = 993
@@ -190,6 +191,19 @@ def mailbox_order(order: models.Order) -> schemas.MailboxOrder:
     """POST /mailboxes."""
     return schemas.MailboxOrder(
         order_id=public_id("ord", order.id), status=order.status, emails=order.detail["emails"]
+    )
+
+
+def order(row: models.Order, verdict: Verdict) -> schemas.Order:
+    """GET /orders/:id; also an item of GET /orders."""
+    return schemas.Order(
+        id=public_id("ord", row.id),
+        kind=row.kind,
+        status=verdict.status,
+        reason=verdict.reason or None,
+        created_at=timestamp(row.created_at),
+        settled_at=_optional_timestamp(row.settled_at),
+        **row.detail,
     )
 
 

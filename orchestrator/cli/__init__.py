@@ -17,6 +17,7 @@ HERE = "orchestrator.cli"
         "keys": f"{HERE}.keys:keys",
         "domains": f"{HERE}.domains:domains",
         "mailboxes": f"{HERE}.tenants:mailboxes",
+        "orders": f"{HERE}.orders:orders",
         "serve": f"{HERE}.serve:serve",
         "db": f"{HERE}.serve:db",
         "lab": "orchestrator.lab.cli:lab",
