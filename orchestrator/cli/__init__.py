@@ -14,6 +14,7 @@ HERE = "orchestrator.cli"
         "certificates": f"{HERE}.certificates:certificates",
         "zones": f"{HERE}.zones:zones",
         "workspaces": f"{HERE}.tenants:workspaces",
+        "users": f"{HERE}.users:users",
         "keys": f"{HERE}.keys:keys",
         "domains": f"{HERE}.domains:domains",
         "mailboxes": f"{HERE}.tenants:mailboxes",
