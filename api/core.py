@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Engine
 
 from orchestrator import db, payments
+from orchestrator.models import utcnow
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
 
 T = TypeVar("T")
+Clock = Callable[[], datetime]
 
 #: Conversations with mail servers at a time: each may last until its time-out.
 MAIL_THREADS = 32
@@ -20,8 +23,9 @@ MAIL_THREADS = 32
 class Core:
     """The database, the master key and the settings of one API process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock = utcnow) -> None:
         self.settings = settings
+        self.clock = clock
         self.engine: Engine = db.connect(settings.database_url)
         self.vault = Vault(settings.master_key_file)
         self.payments = payments.from_settings(self.engine, settings)

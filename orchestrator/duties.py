@@ -23,11 +23,14 @@ from orchestrator.payments import LOOK
 from orchestrator.scheduler import Chore, Claim, Work
 from orchestrator.services import (
     addresses,
+    allowances,
     billing,
     clock,
     dkim_rotation,
+    idempotency,
     issuances,
     ledger,
+    orders,
     purge,
     releases,
     runs,
@@ -71,6 +74,8 @@ def chores(control: ControlPlane) -> list[Chore]:
         with writing(control.engine) as session:
             addresses.end_cooldowns(session, utcnow(), control.settings.cooldown_seconds)
             purge.deleted(session)
+            allowances.forget(session, utcnow())
+            idempotency.forget(session, settings, utcnow())
             clock.set_right(session, utcnow(), longest)
 
     def rotate() -> None:
@@ -88,7 +93,12 @@ def chores(control: ControlPlane) -> list[Chore]:
             runs.prune(session, control.settings.runs_kept)
             releases.prune(session, RELEASES_KEPT)
 
+    def settle() -> None:
+        with writing(control.engine) as session:
+            orders.settle(session, settings, utcnow())
+
     return [
+        Chore("settle orders", 5, settle),
         Chore("expire probes", 5, control.egress.expire),
         Chore("abandoned records", 5, control.publication.abandon),
         Chore("rotate keys", 60, rotate),

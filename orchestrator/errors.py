@@ -24,9 +24,25 @@ class Invalid(OrchestratorError):  # noqa: N818 - named for the state it reports
 
 
 class Unauthorized(OrchestratorError):  # noqa: N818
-    """The credential is missing, malformed, unknown or revoked."""
+    """The credential is missing, malformed, unknown, expired or revoked."""
 
     kind = "unauthorized"
+
+
+class Forbidden(OrchestratorError):  # noqa: N818
+    """The credential is valid, but not for this; ``str(error)`` says what it lacks."""
+
+    kind = "forbidden"
+
+
+class RateLimited(OrchestratorError):  # noqa: N818
+    """Too many requests with one key; one passes after ``retry_after`` seconds."""
+
+    kind = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class NotFound(OrchestratorError):  # noqa: N818

@@ -1,5 +1,6 @@
 """Settings: from the environment (``MAILFLEET_…``), then a TOML file, then the defaults."""
 
+import ipaddress
 import os
 import tomllib
 from enum import StrEnum
@@ -13,6 +14,8 @@ from orchestrator.errors import ConfigurationError
 PREFIX = "MAILFLEET_"
 #: The templates that come with Mailfleet.
 BUILT_IN_TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+#: Settings of several values, comma-separated in the environment.
+LISTS = ("resolvers", "probe_listen", "trusted_proxies")
 #: Least characters of an operator token.
 OPERATOR_TOKEN_LENGTH = 24
 
@@ -58,6 +61,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Address and port that the API listens on.
     api_host: str = "127.0.0.1"
     api_port: int = 8025
+    #: Addresses or networks of reverse proxies: what they say of the client's address
+    #: (X-Forwarded-For) is believed.
+    trusted_proxies: tuple[str, ...] = ()
+    #: Requests of one API key, a minute / at once: those that send, those that read mail, the rest.
+    rate_default: str = "60/60"
+    rate_send: str = "30/10"
+    rate_fetch: str = "30/30"
+    #: How long the answer to a request with an Idempotency-Key is kept for its repetition, and
+    #: after how long of silence a request whose process died may be done anew.
+    idempotency_seconds: float = 86400.0
+    idempotency_takeover: float = 60.0
+    #: After how many days an order that can't be provisioned is given up.
+    order_days: float = 30.0
     #: File with the operator's token for ``/operator/v1``; without one it answers nobody.
     operator_token_file: Path | None = None
     #: Where a reconciler answers Prometheus, ``host:port``; it asks for no token, so keep it to
@@ -160,6 +176,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ConfigurationError(f"{setting} {path} holds no characters")
         return text
 
+    def proxies(self) -> list[str]:
+        """The reverse proxies that are trusted.
+
+        :raises ConfigurationError: when one is neither an address nor a network.
+        """
+        try:
+            return [str(ipaddress.ip_network(text)) for text in self.trusted_proxies]
+        except ValueError as error:
+            raise ConfigurationError(f"trusted_proxies: {error}") from None
+
     def metrics_address(self) -> tuple[str, int] | None:
         """Host and port of ``metrics_listen``; None where there is none.
 
@@ -189,7 +215,7 @@ def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Set
             field = name[len(PREFIX) :].lower()
             if field not in known:
                 raise ConfigurationError(f"the environment sets {name}, which is not a setting")
-            values[field] = _split(text) if field in ("resolvers", "probe_listen") else text
+            values[field] = _split(text) if field in LISTS else text
     try:
         return msgspec.convert(values, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:

@@ -9,11 +9,12 @@ from orchestrator.db import reading, writing
 from orchestrator.models import DomainMode
 from orchestrator.services import conditions, dkim_rotation
 from orchestrator.services import domains as service
+from orchestrator.services.rights import Right
 
 TAGS = ["Domains"]
 
 
-@get("/domains", sync_to_thread=True, tags=TAGS)
+@get("/domains", sync_to_thread=True, tags=TAGS, right=Right.READ)
 def list_domains(core: FromCore, caller: FromCaller) -> schemas.Data[list[schemas.Domain]]:
     """All domains with a flag for each kind of DNS record."""
     with reading(core.engine) as session:
@@ -23,7 +24,7 @@ def list_domains(core: FromCore, caller: FromCaller) -> schemas.Data[list[schema
     return schemas.Data([translate.domain(row, selectors[row.id], observed) for row in rows])
 
 
-@get("/domains/{domain_id:str}", sync_to_thread=True, tags=TAGS)
+@get("/domains/{domain_id:str}", sync_to_thread=True, tags=TAGS, right=Right.READ)
 def get_domain(
     core: FromCore, caller: FromCaller, domain_id: FromPath[str]
 ) -> schemas.Data[schemas.DomainDetail]:
@@ -37,7 +38,7 @@ def get_domain(
     return schemas.Data(translate.domain_detail(row, selector, observed, records, awaited))
 
 
-@post("/domains", status_code=200, sync_to_thread=True, tags=TAGS)
+@post("/domains", status_code=200, sync_to_thread=True, tags=TAGS, right=Right.WRITE)
 def add_domain(
     core: FromCore, caller: FromCaller, data: JSONBody[schemas.AddDomain]
 ) -> schemas.Data[schemas.DomainOrder]:
@@ -55,7 +56,9 @@ def add_domain(
     return schemas.Data(translate.domain_order(order))
 
 
-@delete("/domains/{domain_id:str}", status_code=200, sync_to_thread=True, tags=TAGS)
+@delete(
+    "/domains/{domain_id:str}", status_code=200, sync_to_thread=True, tags=TAGS, right=Right.WRITE
+)
 def delete_domain(
     core: FromCore, caller: FromCaller, domain_id: FromPath[str]
 ) -> schemas.Data[schemas.DomainDeleted]:

@@ -13,10 +13,12 @@ from api.adbtd.schemas import Error, Failure
 from orchestrator.errors import (
     BillingError,
     Conflict,
+    Forbidden,
     Invalid,
     NotFound,
     OrchestratorError,
     PaymentRequired,
+    RateLimited,
     Unauthorized,
     Unavailable,
     Upstream,
@@ -32,6 +34,7 @@ AnyRequest = Request[Any, Any, Any]
 _OURS: dict[type[OrchestratorError], tuple[int, str]] = {
     Invalid: (400, "validation_error"),
     Unauthorized: (401, "unauthorized"),
+    Forbidden: (403, "forbidden"),
     NotFound: (404, "not_found"),
     Conflict: (409, "conflict"),
     Unavailable: (503, "inventory_unavailable"),
@@ -55,6 +58,8 @@ def handle_ours(request: AnyRequest, error: OrchestratorError) -> Response[Failu
         return Response(Failure(error=required), status_code=402)
     if isinstance(error, BillingError):
         return _away(request, error, "the payment service is away: try again later")
+    if isinstance(error, RateLimited):
+        return _answer(429, "rate_limited", str(error), {"Retry-After": str(error.retry_after)})
     for kind, (status, code) in _OURS.items():
         if isinstance(error, kind):
             headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
@@ -110,10 +115,12 @@ DOCUMENTED = {
     status: ResponseSpec(Failure, description=description, generate_examples=False)
     for status, description in {
         400: "validation_error: the body or parameters failed validation",
-        401: "unauthorized: missing, malformed or revoked bearer token",
+        401: "unauthorized: missing, malformed, expired or revoked bearer token",
         402: "payment_required: no saved payment method, or an unpaid invoice",
+        403: "forbidden: the API key lacks this right, or is for other networks",
         404: "not_found: the resource does not exist on this workspace",
         409: "conflict: a uniqueness rule or precondition failed",
+        429: "rate_limited: see the Retry-After header",
         500: "internal_error: unexpected server error",
         502: "smtp_error or imap_error: the tenant's mail server refused",
         503: "inventory_unavailable: no free dedicated IPs; internal_error: try again later",

@@ -17,6 +17,7 @@ from orchestrator.db import reading
 from orchestrator.mail import imap, submission
 from orchestrator.mail.types import MailboxAccess
 from orchestrator.services import mailboxes, messages
+from orchestrator.services.rights import Right
 
 TAGS = ["Messages"]
 
@@ -32,7 +33,7 @@ def _access(core: Core, caller: Caller, mailbox_id: str) -> MailboxAccess:
     return mailboxes.access(core.vault, core.settings, placed)
 
 
-@post("/mailboxes/{mailbox_id:str}/send", status_code=200, tags=TAGS)
+@post("/mailboxes/{mailbox_id:str}/send", status_code=200, tags=TAGS, right=Right.SEND)
 async def send_message(
     core: FromCore,
     caller: FromCaller,
@@ -58,7 +59,7 @@ def _send(core: Core, caller: Caller, mailbox_id: str, data: schemas.SendMessage
     return translate.sent(submission.submit(access, message))
 
 
-@get("/mailboxes/{mailbox_id:str}/messages", tags=TAGS)
+@get("/mailboxes/{mailbox_id:str}/messages", tags=TAGS, right=Right.READ_MAIL)
 async def list_messages(
     *,
     core: FromCore,
@@ -78,7 +79,7 @@ async def list_messages(
     return schemas.Data(await core.talk(ask))
 
 
-@get("/mailboxes/{mailbox_id:str}/messages/{uid:int}", tags=TAGS)
+@get("/mailboxes/{mailbox_id:str}/messages/{uid:int}", tags=TAGS, right=Right.READ_MAIL)
 async def fetch_message(
     *,
     core: FromCore,

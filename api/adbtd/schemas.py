@@ -1,9 +1,11 @@
 """The dialect's JSON, as documented. Requests refuse unknown fields."""
 
-from typing import Generic, Literal, TypeVar
+from datetime import datetime
+from typing import Annotated, Generic, Literal, TypeVar
 
-from msgspec import Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from orchestrator.models import KeyScope, OrderKind, OrderStatus
 from orchestrator.services.status import DomainStatus, MailboxStatus
 
 T = TypeVar("T")
@@ -72,6 +74,16 @@ class SendMessage(Request):
     reply_to: str | None = None
 
 
+class CreateKey(Request):
+    """Body of POST /keys; ``expiresAt`` is a moment with its time zone (RFC 3339)."""
+
+    name: str
+    scope: Literal["full", "read", "send"] = "full"
+    mailbox_id: str | None = None
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    allowed_ips: list[str] = []
+
+
 class Workspace(Answer):
     """A workspace."""
 
@@ -86,6 +98,32 @@ class ApiKey(Answer):
 
     id: str
     name: str
+
+
+class Key(Answer):
+    """An item of GET /keys; ``prefix`` is what the token begins with after ``adbtd_live_``."""
+
+    id: str
+    name: str
+    prefix: str
+    scope: KeyScope
+    mailbox_id: str | None
+    expires_at: str | None
+    allowed_ips: list[str]
+    created_at: str
+    last_used_at: str | None
+
+
+class NewKey(Key):
+    """Answer of POST /keys."""
+
+    token: str
+
+
+class KeyRevoked(Answer):
+    """Answer of DELETE /keys/:id."""
+
+    revoked: str
 
 
 class Me(Answer):
@@ -252,3 +290,17 @@ class Message(Answer):
     attachments: list[Attachment]
     flags: list[str]
     seen: bool
+
+
+class Order(Answer):
+    """An order; of ``domain``, ``ips`` and ``emails`` it has the one that was ordered."""
+
+    id: str
+    kind: OrderKind
+    status: OrderStatus
+    reason: str | None
+    created_at: str
+    settled_at: str | None
+    domain: str | UnsetType = UNSET
+    ips: list[str] | UnsetType = UNSET
+    emails: list[str] | UnsetType = UNSET

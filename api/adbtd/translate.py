@@ -13,6 +13,7 @@ from orchestrator.mail.types import FolderPage, MessageDetail, MessageSummary, S
 from orchestrator.services import status
 from orchestrator.services.conditions import Observed
 from orchestrator.services.mailboxes import Placed
+from orchestrator.services.provisioning import Verdict
 
 SUBMISSION_PORT = 587
 IMAP_PORT = 993
@@ -51,6 +52,29 @@ def me(workspace: models.Workspace, key: models.ApiKey) -> schemas.Me:
             currency=workspace.currency,
         ),
         api_key=schemas.ApiKey(id=public_id("key", key.id), name=key.name),
+    )
+
+
+def key(row: models.ApiKey) -> schemas.Key:
+    """An item of GET /keys."""
+    return schemas.Key(
+        id=public_id("key", row.id),
+        name=row.name,
+        prefix=row.hint,
+        scope=row.scope,
+        mailbox_id=None if row.mailbox_id is None else public_id("mb", row.mailbox_id),
+        expires_at=_optional_timestamp(row.expires_at),
+        allowed_ips=row.allowed_ips,
+        created_at=timestamp(row.created_at),
+        last_used_at=_optional_timestamp(row.last_used_at),
+    )
+
+
+def new_key(row: models.ApiKey, token: str) -> schemas.NewKey:
+    """POST /keys."""
+    base = key(row)
+    return schemas.NewKey(
+        **{name: getattr(base, name) for name in base.__struct_fields__}, token=token
     )
 
 
@@ -167,6 +191,19 @@ def mailbox_order(order: models.Order) -> schemas.MailboxOrder:
     """POST /mailboxes."""
     return schemas.MailboxOrder(
         order_id=public_id("ord", order.id), status=order.status, emails=order.detail["emails"]
+    )
+
+
+def order(row: models.Order, verdict: Verdict) -> schemas.Order:
+    """GET /orders/:id; also an item of GET /orders."""
+    return schemas.Order(
+        id=public_id("ord", row.id),
+        kind=row.kind,
+        status=verdict.status,
+        reason=verdict.reason or None,
+        created_at=timestamp(row.created_at),
+        settled_at=_optional_timestamp(row.settled_at),
+        **row.detail,
     )
 
 

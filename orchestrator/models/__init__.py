@@ -7,7 +7,17 @@ from orchestrator.models.fleet import Address, AddressState, Host, Release, Rele
 from orchestrator.models.moves import Move, MovePhase, Relocation, RelocationState
 from orchestrator.models.naming import DkimKey, DkimState, Domain, DomainMode, PublishedRecord, Zone
 from orchestrator.models.observed import Condition, EgressProbe
-from orchestrator.models.tenants import ApiKey, Mailbox, Order, OrderKind, OrderStatus, Workspace
+from orchestrator.models.requests import Bucket, RateBucket, RecordedRequest
+from orchestrator.models.tenants import (
+    ApiKey,
+    KeyScope,
+    Mailbox,
+    Order,
+    OrderKind,
+    OrderStatus,
+    User,
+    Workspace,
+)
 
 __all__ = [
     "AcmeAccount",
@@ -15,6 +25,7 @@ __all__ = [
     "AddressState",
     "ApiKey",
     "BillingAccount",
+    "Bucket",
     "Certificate",
     "Condition",
     "DkimKey",
@@ -24,6 +35,7 @@ __all__ = [
     "EgressProbe",
     "Host",
     "Issuance",
+    "KeyScope",
     "Mailbox",
     "Move",
     "MovePhase",
@@ -31,12 +43,15 @@ __all__ = [
     "OrderKind",
     "OrderStatus",
     "PublishedRecord",
+    "RateBucket",
+    "RecordedRequest",
     "Release",
     "ReleaseState",
     "Relocation",
     "RelocationState",
     "Row",
     "Run",
+    "User",
     "UtcDateTime",
     "Workspace",
     "Zone",

@@ -157,6 +157,14 @@ def order(session: Session, workspace: Workspace, count: int) -> Order:
     )
     if session.exec(domain).first() is None:
         raise Conflict("the workspace has no domain yet: add one first")
+    return provide(session, workspace, count)
+
+
+def provide(session: Session, workspace: Workspace, count: int) -> Order:
+    """The same for a workspace that may be without a domain: its first order.
+
+    :raises Unavailable: when the pool has fewer than asked for.
+    """
     taken = assign(session, workspace, count=count)
     row = Order(
         workspace_id=workspace.id,

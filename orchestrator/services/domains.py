@@ -38,9 +38,11 @@ def add(
     *,
     name: str,
     mode: DomainMode = DomainMode.BYO,
+    pair: tuple[str, str] | None = None,
 ) -> Order:
     """Add a domain, with a signing key. Nothing is signed or accepted before it is proven.
 
+    :param pair: of ``dkim.generate``, where the transaction has begun already.
     :raises Invalid: when the name can't be a tenant's.
     :raises Conflict: when the workspace has no dedicated IP, or somebody has the domain already.
     """
@@ -49,7 +51,7 @@ def add(
         raise Invalid("mode buy is not offered by this installation", field="mode")
     _refuse_own(settings, name)
     # Before the first query: on SQLite that starts the transaction, and this takes 0.1 s.
-    pair = dkim.generate()
+    pair = pair or dkim.generate()
     lock(session, Workspace, [workspace.id])
     _require_address(session, workspace)
     _require_unclaimed(session, workspace, name)

@@ -169,6 +169,14 @@ def get(session: Session, workspace: Workspace, mailbox_id: UUID) -> Placed:
     )
 
 
+def get_by_email(session: Session, workspace: Workspace, email: str) -> Placed:
+    """The workspace's mailbox of that address."""
+    found = next((p for p in list_(session, workspace) if p.mailbox.email == email.lower()), None)
+    if found is None:
+        raise NotFound(f"{workspace.slug} has no mailbox {email}")
+    return found
+
+
 def delete(session: Session, workspace: Workspace, mailbox_id: UUID) -> Mailbox:
     """Delete a mailbox; hosts forget it with their next pass."""
     lock(session, Workspace, [workspace.id])

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from clockkit import Clock
 from litestar.testing import TestClient
 from storekit import Store
 
@@ -16,9 +17,15 @@ Client = TestClient[Dispatcher]
 
 
 @pytest.fixture
-def anonymous(store: Store) -> Iterator[Client]:
+def clock() -> Clock:
+    """What the API goes by in time; it stands still."""
+    return Clock()
+
+
+@pytest.fixture
+def anonymous(store: Store, clock: Clock) -> Iterator[Client]:
     """The API without credentials. A handler's defect is an answer, as it is for clients."""
-    with TestClient(create_app(store.settings), raise_server_exceptions=False) as client:
+    with TestClient(create_app(store.settings, clock), raise_server_exceptions=False) as client:
         yield client
 
 

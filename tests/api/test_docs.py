@@ -19,6 +19,11 @@ def test_the_description_names_every_documented_route(anonymous: Client) -> None
     }
     assert routes == {
         ("GET", "/api/v1/me"),
+        ("GET", "/api/v1/orders"),
+        ("GET", "/api/v1/orders/:id"),
+        ("GET", "/api/v1/keys"),
+        ("POST", "/api/v1/keys"),
+        ("DELETE", "/api/v1/keys/:id"),
         ("GET", "/api/v1/domains"),
         ("POST", "/api/v1/domains"),
         ("GET", "/api/v1/domains/:id"),

@@ -74,11 +74,11 @@ def test_a_key_authenticates_until_it_is_revoked(store: Store) -> None:
     assert token.startswith("adbtd_live_" + row.hint)
     assert row.digest == token_digest(token) and token not in repr(row)
     with db.writing(store.engine) as session:
-        found, key = keys.authenticate(session, token)
+        found, key = keys.authenticate(session, token, utcnow())
         assert (found.id, key.id) == (workspace.id, row.id)
         keys.revoke(session, workspace, row.id)
         with pytest.raises(Unauthorized):
-            keys.authenticate(session, token)
+            keys.authenticate(session, token, utcnow())
         assert [k.id for k in keys.list_(session, workspace)] == [row.id]
 
 
@@ -87,7 +87,7 @@ def test_a_key_authenticates_until_it_is_revoked(store: Store) -> None:
 )
 def test_a_token_that_was_never_made_is_refused(session: Session, token: str) -> None:
     with pytest.raises(Unauthorized):
-        keys.authenticate(session, token)
+        keys.authenticate(session, token, utcnow())
 
 
 def test_a_key_is_revoked_by_its_workspace_only(store: Store) -> None:
