@@ -11,6 +11,7 @@ from orchestrator.egress import Egress
 from orchestrator.fleet import Fleet
 from orchestrator.mail.receiver import ProbeReceiver
 from orchestrator.mover import Mover
+from orchestrator.postman import Postman
 from orchestrator.proofs import Proofs
 from orchestrator.publication import Publication
 from orchestrator.reconciler import Reconciler
@@ -45,6 +46,7 @@ class ControlPlane:
         self.mover = Mover(engine, settings, self.fleet)
         self.renewals = Renewals(engine, settings, vault, self.resolver)
         self.rollouts = Rollouts(engine, settings)
+        self.postman = Postman(engine, settings, vault)
         self._receiver: ProbeReceiver | None = None
 
     def receive_probes(self) -> bool:
@@ -74,5 +76,6 @@ class ControlPlane:
     ) -> None:
         if self._receiver is not None:
             self._receiver.stop()
+        self.postman.close()
         self.reconciler.close()
         self.fleet.close()

@@ -29,6 +29,7 @@ from orchestrator.services import (
     purge,
     releases,
     runs,
+    scheduled,
 )
 
 #: Releases of the templates of which the texts are kept, beside those that hosts have.
@@ -51,6 +52,7 @@ def works(control: ControlPlane) -> list[Work]:
         Work("withdrawal", ledger.due_subjects, control.publication.withdraw, threads=4),
         Work("move", _moves, control.mover.advance, threads=16),
         Work("certificate", _certificates(control), control.renewals.check, threads=4),
+        Work("scheduled message", scheduled.due, control.postman.submit, threads=16),
     ]
 
 
@@ -83,6 +85,7 @@ def chores(control: ControlPlane) -> list[Chore]:
         with writing(control.engine) as session:
             runs.prune(session, control.settings.runs_kept)
             releases.prune(session, RELEASES_KEPT)
+            scheduled.prune(session, utcnow())
 
     return [
         Chore("expire probes", 5, control.egress.expire),

@@ -46,13 +46,22 @@ def _answer(
 
 def handle_ours(request: AnyRequest, error: OrchestratorError) -> Response[Failure]:
     """Translate an error of the core."""
+    known = describe(error)
+    if known is None:
+        return handle_unexpected(request, error)
+    status, described = known
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return _answer(status, described.code, described.message, headers)
+
+
+def describe(error: OrchestratorError) -> tuple[int, Error] | None:
+    """An error of the core as status and object; None for one that is our own affair."""
     if isinstance(error, Upstream):
-        return _answer(502, f"{error.service}_error", str(error))
+        return 502, Error(code=f"{error.service}_error", message=str(error))
     for kind, (status, code) in _OURS.items():
         if isinstance(error, kind):
-            headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-            return _answer(status, code, str(error), headers)
-    return handle_unexpected(request, error)
+            return status, Error(code=code, message=str(error))
+    return None
 
 
 def handle_http(request: AnyRequest, error: HTTPException) -> Response[Failure]:

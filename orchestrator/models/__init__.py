@@ -6,6 +6,7 @@ from orchestrator.models.fleet import Address, AddressState, Host, Release, Rele
 from orchestrator.models.moves import Move, MovePhase, Relocation, RelocationState
 from orchestrator.models.naming import DkimKey, DkimState, Domain, DomainMode, PublishedRecord, Zone
 from orchestrator.models.observed import Condition, EgressProbe
+from orchestrator.models.outgoing import ScheduledMessage, ScheduledState, Template
 from orchestrator.models.tenants import ApiKey, Mailbox, Order, OrderKind, OrderStatus, Workspace
 
 __all__ = [
@@ -35,6 +36,9 @@ __all__ = [
     "RelocationState",
     "Row",
     "Run",
+    "ScheduledMessage",
+    "ScheduledState",
+    "Template",
     "UtcDateTime",
     "Workspace",
     "Zone",

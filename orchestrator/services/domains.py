@@ -23,7 +23,7 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.secrets import Vault
-from orchestrator.services import dkim_rotation, validation
+from orchestrator.services import dkim_rotation, scheduled, validation
 from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake_workspace
 from orchestrator.settings import Settings
@@ -156,6 +156,7 @@ def delete(session: Session, workspace: Workspace, domain_id: UUID) -> int:
     domain.deleted_at = now
     session.add(domain)
     session.flush()
+    scheduled.cancel_all(session, [mailbox.id for mailbox in mailboxes])
     wake_workspace(session, workspace.id)
     return len(mailboxes)
 

@@ -23,7 +23,7 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.secrets import Vault, hash_password, new_password
-from orchestrator.services import validation
+from orchestrator.services import scheduled, validation
 from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake, wake_workspace
 from orchestrator.settings import CertificateSource, Settings
@@ -175,6 +175,7 @@ def delete(session: Session, workspace: Workspace, mailbox_id: UUID) -> Mailbox:
     mailbox.deleted_at = utcnow()
     session.add(mailbox)
     session.flush()
+    scheduled.cancel_all(session, [mailbox.id])
     wake_workspace(session, workspace.id)
     return mailbox
 

@@ -3,6 +3,7 @@
 What Postfix answers is tested in the lab (tests/hosts/test_mail_lab.py).
 """
 
+import contextlib
 import dataclasses
 import datetime
 import socket
@@ -20,9 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from orchestrator.errors import Invalid, Upstream
-from orchestrator.mail.imap import list_messages
-from orchestrator.mail.submission import submit
-from orchestrator.mail.types import MailboxAccess, OutgoingMessage
+from orchestrator.mail import imap, submission
+from orchestrator.mail.mime import prepare
+from orchestrator.mail.reading import list_messages
+from orchestrator.mail.types import FolderPage, MailboxAccess, OutgoingMessage, Submission
 
 HOST = "mx1.fleetlab.net"
 PASSWORD = "pässword"
@@ -116,6 +118,17 @@ def server(tmp_path: Path) -> Iterator[Server]:
     running.controller.stop()
 
 
+def submit(access: MailboxAccess, message: OutgoingMessage) -> Submission:
+    prepared = prepare(access.email, message, size_limit=10_000_000)
+    with contextlib.closing(submission.connections()) as pool:
+        return submission.submit(pool, access, prepared)
+
+
+def first(access: MailboxAccess, folder: str = "INBOX", limit: int = 1) -> FolderPage:
+    with contextlib.closing(imap.connections()) as pool:
+        return list_messages(pool, access, folder=folder, limit=limit, before=None)
+
+
 def refusal(access: MailboxAccess, message: OutgoingMessage = MESSAGE) -> str:
     with pytest.raises(Upstream) as caught:
         submit(access, message)
@@ -126,11 +139,12 @@ def refusal(access: MailboxAccess, message: OutgoingMessage = MESSAGE) -> str:
 
 def test_the_accepted_and_the_rejected_are_told_apart(server: Server) -> None:
     message = dataclasses.replace(MESSAGE, bcc=("lena.two@acme.com",))
-    submission = submit(server.access, message)
-    assert submission.accepted == ("lena@acme.com", "lena.two@acme.com")
-    assert submission.rejected == ("full@acme.com",)
-    assert submission.response == "250 2.0.0 Ok: queued as 4711"
-    assert submission.message_id.encode() in server.handler.content
+    sent = submit(server.access, message)
+    assert sent.accepted == ("lena@acme.com", "lena.two@acme.com")
+    assert sent.rejected == ("full@acme.com",)
+    assert sent.refusals == ("552 5.2.2 Mailbox full",)
+    assert sent.response == "250 2.0.0 Ok: queued as 4711"
+    assert sent.message_id.encode() in server.handler.content
     assert b"lena.two" not in server.handler.content
     assert server.handler.content.endswith(b"\r\n.\r\ndot\r\n"), "dots are stuffed and unstuffed"
 
@@ -185,7 +199,7 @@ def test_nobody_listens(server: Server) -> None:
     closed = dataclasses.replace(server.access, submission_port=1, imap_port=1)
     assert "refused" in refusal(closed)
     with pytest.raises(Upstream, match="refused"):
-        list_messages(closed, folder="INBOX", limit=1, before=None)
+        first(closed)
 
 
 def test_a_silent_server_is_given_up(server: Server) -> None:
@@ -197,18 +211,18 @@ def test_a_silent_server_is_given_up(server: Server) -> None:
         before = time.monotonic()
         assert "timed out" in refusal(access)
         with pytest.raises(Upstream, match="timed out"):
-            list_messages(access, folder="INBOX", limit=1, before=None)
+            first(access)
         assert time.monotonic() - before < 5
 
 
 @pytest.mark.parametrize("folder", ["", "a\r\nb", "a\0", "\ud800", "x" * 2000])
 def test_folder_names_are_checked_before_anything_is_sent(server: Server, folder: str) -> None:
     with pytest.raises(Invalid) as caught:
-        list_messages(server.access, folder=folder, limit=1, before=None)
+        first(server.access, folder)
     assert caught.value.field == "folder"
 
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_page_holds_something(server: Server, limit: int) -> None:
     with pytest.raises(Invalid):
-        list_messages(server.access, folder="INBOX", limit=limit, before=None)
+        first(server.access, limit=limit)
