@@ -124,7 +124,7 @@ class Server:
             auth_exclude_mechanism=() if offers_auth else ("PLAIN",),
         )
         self.access = MailboxAccess(
-            "alice@acme.com", PASSWORD, HOST, "127.0.0.1", pem, port, port, timeout=5.0
+            "alice@acme.com", PASSWORD, HOST, "127.0.0.1", pem, submission_port=port, timeout=5.0
         )
 
     def redirect(self, access: MailboxAccess) -> MailboxAccess:
@@ -143,7 +143,7 @@ class Server:
         mechanism: str,
         data: LoginPassword,
     ) -> AuthResult:
-        right = data == LoginPassword(b"alice@acme.com", PASSWORD.encode())
+        right = self.logins.get(data.login.decode()) == data.password.decode()
         return AuthResult(success=right, handled=False)
 
     @classmethod

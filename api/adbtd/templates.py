@@ -1,5 +1,7 @@
 """/templates: tenants' own templates of messages."""
 
+import asyncio
+
 from litestar import delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
@@ -7,8 +9,11 @@ from api.adbtd import send_schemas as schemas
 from api.adbtd import send_translate
 from api.adbtd.requests import FromCaller, FromCore, parse_id
 from api.adbtd.schemas import Data
+from api.auth import Caller
+from api.core import Core
 from orchestrator.db import reading, writing
 from orchestrator.mail.templating import Source
+from orchestrator.models import Template
 from orchestrator.services import templates as service
 
 TAGS = ["Templates"]
@@ -38,13 +43,18 @@ def create_template(
     return Data(send_translate.template(row))
 
 
-@get("/templates/{template_id:str}", sync_to_thread=True, tags=TAGS)
-def get_template(
+def _get(core: Core, caller: Caller, template_id: str) -> Template:
+    with reading(core.engine) as session:
+        return service.get(session, caller.workspace, parse_id("tpl", template_id))
+
+
+# Not sync_to_thread: of a path with three methods, Litestar 2.25 wraps the first handler too often.
+@get("/templates/{template_id:str}", tags=TAGS)
+async def get_template(
     core: FromCore, caller: FromCaller, template_id: FromPath[str]
 ) -> Data[schemas.Template]:
     """One template."""
-    with reading(core.engine) as session:
-        row = service.get(session, caller.workspace, parse_id("tpl", template_id))
+    row = await asyncio.to_thread(_get, core, caller, template_id)
     return Data(send_translate.template(row))
 
 
@@ -82,8 +92,7 @@ def render_template(
     data: JSONBody[schemas.RenderTemplate],
 ) -> Data[schemas.Rendered]:
     """What a template gives for these variables; nothing is sent."""
-    with reading(core.engine) as session:
-        row = service.get(session, caller.workspace, parse_id("tpl", template_id))
+    row = _get(core, caller, template_id)
     parts = Source(row.subject, row.text, row.html)
     return Data(send_translate.rendered(service.render(core.confined, parts, data.variables)))
 

@@ -235,3 +235,56 @@ def test_refusals_are_told(
         submit(broken, OutgoingMessage((access.email,), "never", text="sent"))
     assert (by_imap.value.service, by_smtp.value.service) == ("imap", "smtp")
     assert access.password not in f"{by_imap.value} {by_smtp.value}"
+
+
+def test_folders_are_told_with_what_is_in_them(
+    access: MailboxAccess, client: IMAPClient, folder: str
+) -> None:
+    client.append(folder, simple(1), flags=["\\Seen"])
+    client.append(folder, simple(2))
+    found = {entry.name: entry for entry in reading.list_folders(IMAP, access)}
+    assert next(iter(found)) == "INBOX"
+    assert (found[folder].total, found[folder].unseen) == (2, 1)
+    assert found[folder].special_use is None
+
+
+def test_a_page_is_found_among_gaps(access: MailboxAccess, client: IMAPClient, folder: str) -> None:
+    for number in range(1, 201):
+        client.append(folder, simple(number))
+    client.select_folder(folder)
+    client.delete_messages([uid for uid in range(1, 201) if uid % 7])
+    client.expunge()
+    left = [uid for uid in range(200, 0, -1) if uid % 7 == 0]
+    assert [uid for page in pages(access, folder, 5) for uid in page] == left
+    for before in range(1, 202):
+        page = list_messages(access, folder=folder, limit=3, before=before)
+        assert [message.uid for message in page.messages] == [u for u in left if u < before][:3]
+
+
+def test_sessions_are_kept_and_replaced(
+    access: MailboxAccess, client: IMAPClient, folder: str
+) -> None:
+    client.append(folder, simple(1))
+    pool = imap.connections()
+    opened: list[ImapClient] = []
+    for _ in range(3):
+        reading.list_messages(pool, access, folder=folder, limit=1, before=None)
+        pool.run(access, opened.append)
+    assert len({id(session) for session in opened}) == 1
+    opened[0].socket().close()
+    page = reading.list_messages(pool, access, folder=folder, limit=1, before=None)
+    assert page.total == 1
+    with pytest.raises(Upstream, match="AUTHENTICATIONFAILED"):
+        reading.list_folders(pool, dataclasses.replace(access, password="wrong"))
+    pool.close()
+
+
+def test_a_stored_message_is_given_as_it_is(
+    access: MailboxAccess, client: IMAPClient, folder: str
+) -> None:
+    for raw in HOSTILE:
+        client.append(folder, raw)
+    for uid, raw in enumerate(HOSTILE, 1):
+        source = reading.fetch_source(IMAP, access, folder=folder, uid=uid)
+        assert source.content == raw
+        assert (source.size, source.flags) == (len(raw), ())
