@@ -4,6 +4,7 @@ import imaplib
 import re
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from imapclient import IMAPClient, SocketTimeout
@@ -136,4 +137,5 @@ def _alive(client: ImapClient) -> bool:
 
 def _close(client: ImapClient) -> None:
     # No LOGOUT: nothing is lost without it, and a server that hangs would keep us waiting.
-    client.shutdown()
+    with suppress(OSError):
+        client.shutdown()

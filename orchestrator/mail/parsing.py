@@ -40,7 +40,8 @@ class _Bounded(Compat32):
         return name, value[: _MAX_CONTENT_HEADER if structured else _MAX_HEADER]
 
 
-_POLICY = _Bounded()
+#: Written again, a message has the line ends of RFC 5322.
+_POLICY = _Bounded(linesep="\r\n")
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,9 @@ class Pool(Generic[C]):
         if kept is not None:
             try:
                 return self._work(access, key, kept, work)
+            except TimeoutError:
+                # It isn't broken but slow: another one would have the caller wait twice.
+                raise
             except self._dialogue.broken:
                 if not self._dialogue.repeatable(kept):
                     raise
