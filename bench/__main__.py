@@ -11,7 +11,7 @@ from pathlib import Path
 import rich_click as click
 from rich.console import Console
 
-from bench import fleet, large, latency, noop
+from bench import fleet, large, latency, noop, reading, send
 from bench.options import Options
 
 BENCHMARKS = {
@@ -19,6 +19,8 @@ BENCHMARKS = {
     "latency": latency.run,
     "fleet": fleet.run,
     "large": large.run,
+    "send": send.run,
+    "reading": reading.run,
 }
 
 
