@@ -9,6 +9,8 @@ from typing import TypeVar
 from sqlalchemy import Engine
 
 from orchestrator import db, payments
+from orchestrator.confined import Confined
+from orchestrator.mail import imap, submission
 from orchestrator.models import utcnow
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
@@ -29,6 +31,10 @@ class Core:
         self.engine: Engine = db.connect(settings.database_url)
         self.vault = Vault(settings.master_key_file)
         self.payments = payments.from_settings(self.engine, settings)
+        #: Sessions with mailboxes, kept for the next request; and what parses and renders.
+        self.smtp = submission.connections()
+        self.imap = imap.connections()
+        self.confined = Confined()
         # Of their own, so that slow mail servers never keep other requests waiting.
         self._mail_threads = ThreadPoolExecutor(MAIL_THREADS, thread_name_prefix="mail")
 
@@ -39,4 +45,7 @@ class Core:
     def close(self) -> None:
         """Let go of the database; conversations under way are not waited for."""
         self._mail_threads.shutdown(wait=False, cancel_futures=True)
+        self.smtp.close()
+        self.imap.close()
+        self.confined.close()
         self.engine.dispose()

@@ -11,7 +11,7 @@ from pathlib import Path
 import rich_click as click
 from rich.console import Console
 
-from bench import api, fleet, large, latency, noop
+from bench import api, fleet, large, latency, noop, reading, send
 from bench.options import Options
 
 BENCHMARKS = {
@@ -20,6 +20,8 @@ BENCHMARKS = {
     "fleet": fleet.run,
     "large": large.run,
     "api": api.run,
+    "send": send.run,
+    "reading": reading.run,
 }
 
 

@@ -12,6 +12,7 @@ from orchestrator.egress import Egress
 from orchestrator.fleet import Fleet
 from orchestrator.mail.receiver import ProbeReceiver
 from orchestrator.mover import Mover
+from orchestrator.postman import Postman
 from orchestrator.proofs import Proofs
 from orchestrator.publication import Publication
 from orchestrator.reconciler import Reconciler
@@ -47,6 +48,7 @@ class ControlPlane:
         self.renewals = Renewals(engine, settings, vault, self.resolver)
         self.payments = payments.from_settings(engine, settings)
         self.rollouts = Rollouts(engine, settings)
+        self.postman = Postman(engine, settings, vault)
         self._receiver: ProbeReceiver | None = None
 
     def receive_probes(self) -> bool:
@@ -76,5 +78,6 @@ class ControlPlane:
     ) -> None:
         if self._receiver is not None:
             self._receiver.stop()
+        self.postman.close()
         self.reconciler.close()
         self.fleet.close()

@@ -34,6 +34,7 @@ from orchestrator.services import (
     purge,
     releases,
     runs,
+    scheduled,
 )
 
 #: Releases of the templates of which the texts are kept, beside those that hosts have.
@@ -57,6 +58,7 @@ def works(control: ControlPlane) -> list[Work]:
         Work("move", _moves, control.mover.advance, threads=16),
         Work("certificate", _certificates(control), control.renewals.check, threads=4),
         Work("account", billing.due, control.payments.settle, put_off(BillingAccount.due_at), 4),
+        Work("scheduled message", scheduled.due, control.postman.submit, threads=16),
     ]
 
 
@@ -92,6 +94,7 @@ def chores(control: ControlPlane) -> list[Chore]:
         with writing(control.engine) as session:
             runs.prune(session, control.settings.runs_kept)
             releases.prune(session, RELEASES_KEPT)
+            scheduled.prune(session, utcnow())
 
     def settle() -> None:
         with writing(control.engine) as session:

@@ -82,14 +82,15 @@ class BillingError(OrchestratorError):
 class Upstream(OrchestratorError):  # noqa: N818
     """A mail server that we called for the tenant refused or failed.
 
-    ``service`` is ``"smtp"`` or ``"imap"``.
+    ``service`` is ``"smtp"`` or ``"imap"``; ``permanent`` says that trying again is no use.
     """
 
     kind = "upstream"
 
-    def __init__(self, service: str, message: str) -> None:
+    def __init__(self, service: str, message: str, *, permanent: bool = False) -> None:
         super().__init__(message)
         self.service = service
+        self.permanent = permanent
 
 
 class ConfigurationError(OrchestratorError):

@@ -7,7 +7,18 @@ from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
 from api import docs
-from api.adbtd import domains, ips, keys, mailboxes, messages, orders, workspace
+from api.adbtd import (
+    domains,
+    ips,
+    keys,
+    mailboxes,
+    orders,
+    receive,
+    scheduled,
+    send,
+    templates,
+    workspace,
+)
 from api.adbtd.errors import DOCUMENTED, EXCEPTION_HANDLERS
 from api.adbtd.requests import StrictRequest, parse_id, provide_caller
 from api.auth import BearerAuthentication
@@ -24,7 +35,10 @@ HANDLERS = [
     *domains.HANDLERS,
     *ips.HANDLERS,
     *mailboxes.HANDLERS,
-    *messages.HANDLERS,
+    *send.HANDLERS,
+    *scheduled.HANDLERS,
+    *templates.HANDLERS,
+    *receive.HANDLERS,
     *orders.HANDLERS,
 ]
 

@@ -51,20 +51,28 @@ def _answer(
 
 def handle_ours(request: AnyRequest, error: OrchestratorError) -> Response[Failure]:
     """Translate an error of the core."""
-    if isinstance(error, Upstream):
-        return _answer(502, f"{error.service}_error", str(error))
-    if isinstance(error, PaymentRequired):
-        required = Error("payment_required", str(error), error.checkout_url)
-        return Response(Failure(error=required), status_code=402)
     if isinstance(error, BillingError):
         return _away(request, error, "the payment service is away: try again later")
     if isinstance(error, RateLimited):
         return _answer(429, "rate_limited", str(error), {"Retry-After": str(error.retry_after)})
+    known = describe(error)
+    if known is None:
+        return handle_unexpected(request, error)
+    status, described = known
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return Response(Failure(error=described), status_code=status, headers=headers)
+
+
+def describe(error: OrchestratorError) -> tuple[int, Error] | None:
+    """An error of the core as status and object; None for one that is our own affair."""
+    if isinstance(error, Upstream):
+        return 502, Error(code=f"{error.service}_error", message=str(error))
+    if isinstance(error, PaymentRequired):
+        return 402, Error("payment_required", str(error), error.checkout_url)
     for kind, (status, code) in _OURS.items():
         if isinstance(error, kind):
-            headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-            return _answer(status, code, str(error), headers)
-    return handle_unexpected(request, error)
+            return status, Error(code=code, message=str(error))
+    return None
 
 
 def handle_http(request: AnyRequest, error: HTTPException) -> Response[Failure]:

@@ -61,19 +61,6 @@ class CreateMailboxes(Request):
     emails: list[str]
 
 
-class SendMessage(Request):
-    """Body of POST /mailboxes/:id/send; text or html or both."""
-
-    to: str | list[str]
-    subject: str
-    cc: list[str] | None = None
-    bcc: list[str] | None = None
-    text: str | None = None
-    html: str | None = None
-    from_name: str | None = None
-    reply_to: str | None = None
-
-
 class CreateKey(Request):
     """Body of POST /keys; ``expiresAt`` is a moment with its time zone (RFC 3339)."""
 
@@ -233,15 +220,6 @@ class MailboxDeleted(Answer):
     deleted: str
 
 
-class Sent(Answer):
-    """Answer of POST /mailboxes/:id/send."""
-
-    message_id: str
-    accepted: list[str]
-    rejected: list[str]
-    response: str
-
-
 class Summary(Answer):
     """One message of a list: addresses are arrays."""
 
@@ -273,6 +251,16 @@ class Attachment(Answer):
     content_type: str
     size: int
     content_id: str | None
+
+
+class Folder(Answer):
+    """An item of GET /mailboxes/:id/folders (ours); specialUse is such as ``\\Sent``."""
+
+    name: str
+    delimiter: str | None
+    special_use: str | None
+    total: int
+    unseen: int
 
 
 class Message(Answer):

@@ -9,7 +9,7 @@ from api.adbtd import schemas
 from orchestrator import models
 from orchestrator.conditions import Status, Type
 from orchestrator.dns.records import ExpectedRecord, Purpose
-from orchestrator.mail.types import FolderPage, MessageDetail, MessageSummary, Submission
+from orchestrator.mail.types import Folder, FolderPage, MessageDetail, MessageSummary
 from orchestrator.services import status
 from orchestrator.services.conditions import Observed
 from orchestrator.services.mailboxes import Placed
@@ -38,7 +38,8 @@ def timestamp(moment: datetime) -> str:
     return text.removesuffix("+00:00") + "Z"
 
 
-def _optional_timestamp(moment: datetime | None) -> str | None:
+def optional_timestamp(moment: datetime | None) -> str | None:
+    """The same, where there may be none."""
     return None if moment is None else timestamp(moment)
 
 
@@ -63,10 +64,10 @@ def key(row: models.ApiKey) -> schemas.Key:
         prefix=row.hint,
         scope=row.scope,
         mailbox_id=None if row.mailbox_id is None else public_id("mb", row.mailbox_id),
-        expires_at=_optional_timestamp(row.expires_at),
+        expires_at=optional_timestamp(row.expires_at),
         allowed_ips=row.allowed_ips,
         created_at=timestamp(row.created_at),
-        last_used_at=_optional_timestamp(row.last_used_at),
+        last_used_at=optional_timestamp(row.last_used_at),
     )
 
 
@@ -91,7 +92,7 @@ def domain(row: models.Domain, selector: str, observed: Observed) -> schemas.Dom
         mx_ok=status.holds(row, Type.MX_OK, observed),
         dkim_selector=selector,
         created_at=timestamp(row.created_at),
-        last_verified_at=_optional_timestamp(row.checked_at if row.verified_at else None),
+        last_verified_at=optional_timestamp(row.checked_at if row.verified_at else None),
     )
 
 
@@ -159,8 +160,8 @@ def ip(row: models.Address) -> schemas.Ip:
         id=public_id("ip", row.id),
         address=row.ip,
         status=row.state,
-        allocated_at=_optional_timestamp(row.allocated_at),
-        last_reputation_at=_optional_timestamp(row.reputation_at),
+        allocated_at=optional_timestamp(row.allocated_at),
+        last_reputation_at=optional_timestamp(row.reputation_at),
         reputation_flags=row.reputation_flags,
     )
 
@@ -202,18 +203,19 @@ def order(row: models.Order, verdict: Verdict) -> schemas.Order:
         status=verdict.status,
         reason=verdict.reason or None,
         created_at=timestamp(row.created_at),
-        settled_at=_optional_timestamp(row.settled_at),
+        settled_at=optional_timestamp(row.settled_at),
         **row.detail,
     )
 
 
-def sent(submission: Submission) -> schemas.Sent:
-    """POST /mailboxes/:id/send."""
-    return schemas.Sent(
-        message_id=submission.message_id,
-        accepted=list(submission.accepted),
-        rejected=list(submission.rejected),
-        response=submission.response,
+def folder(row: Folder) -> schemas.Folder:
+    """An item of GET /mailboxes/:id/folders."""
+    return schemas.Folder(
+        name=row.name,
+        delimiter=row.delimiter,
+        special_use=row.special_use,
+        total=row.total,
+        unseen=row.unseen,
     )
 
 
@@ -235,7 +237,7 @@ def _summary(message: MessageSummary) -> schemas.Summary:
         sender=list(message.sender),
         to=list(message.to),
         cc=list(message.cc),
-        date=_optional_timestamp(message.date),
+        date=optional_timestamp(message.date),
         flags=list(message.flags),
         size=message.size,
         seen=_seen(message),
@@ -252,7 +254,7 @@ def message(detail: MessageDetail) -> schemas.Message:
         sender=_joined(summary.sender),
         to=_joined(summary.to),
         cc=_joined(summary.cc),
-        date=_optional_timestamp(summary.date),
+        date=optional_timestamp(summary.date),
         text=detail.text,
         html=detail.html,
         attachments=[

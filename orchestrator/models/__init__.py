@@ -7,6 +7,7 @@ from orchestrator.models.fleet import Address, AddressState, Host, Release, Rele
 from orchestrator.models.moves import Move, MovePhase, Relocation, RelocationState
 from orchestrator.models.naming import DkimKey, DkimState, Domain, DomainMode, PublishedRecord, Zone
 from orchestrator.models.observed import Condition, EgressProbe
+from orchestrator.models.outgoing import ScheduledMessage, ScheduledState, Template
 from orchestrator.models.requests import Bucket, RateBucket, RecordedRequest
 from orchestrator.models.tenants import (
     ApiKey,
@@ -51,6 +52,9 @@ __all__ = [
     "RelocationState",
     "Row",
     "Run",
+    "ScheduledMessage",
+    "ScheduledState",
+    "Template",
     "User",
     "UtcDateTime",
     "Workspace",

@@ -23,7 +23,7 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.secrets import Vault
-from orchestrator.services import billing, dkim_rotation, validation
+from orchestrator.services import billing, dkim_rotation, scheduled, validation
 from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake_workspace
 from orchestrator.settings import Settings
@@ -160,6 +160,7 @@ def delete(session: Session, workspace: Workspace, domain_id: UUID) -> int:
     session.add(domain)
     session.flush()
     billing.changed(session, workspace.id)
+    scheduled.cancel_all(session, [mailbox.id for mailbox in mailboxes])
     wake_workspace(session, workspace.id)
     return len(mailboxes)
 

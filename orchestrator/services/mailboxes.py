@@ -23,7 +23,7 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.secrets import Vault, hash_password, new_password
-from orchestrator.services import billing, validation
+from orchestrator.services import billing, scheduled, validation
 from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake, wake_workspace
 from orchestrator.settings import CertificateSource, Settings
@@ -185,6 +185,7 @@ def delete(session: Session, workspace: Workspace, mailbox_id: UUID) -> Mailbox:
     session.add(mailbox)
     session.flush()
     billing.changed(session, workspace.id)
+    scheduled.cancel_all(session, [mailbox.id])
     wake_workspace(session, workspace.id)
     return mailbox
 

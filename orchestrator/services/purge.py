@@ -6,7 +6,15 @@ from uuid import UUID
 from sqlalchemy import delete
 from sqlmodel import Session, col, func, select
 
-from orchestrator.models import Condition, DkimKey, Domain, Host, Mailbox, Relocation
+from orchestrator.models import (
+    Condition,
+    DkimKey,
+    Domain,
+    Host,
+    Mailbox,
+    Relocation,
+    ScheduledMessage,
+)
 
 
 def deleted(session: Session) -> int:
@@ -21,6 +29,8 @@ def deleted(session: Session) -> int:
     mailboxes = session.exec(select(Mailbox.id).where(col(Mailbox.deleted_at) < oldest)).all()
     moved = delete(Relocation).where(col(Relocation.mailbox_id).in_(mailboxes))
     session.connection().execute(moved)
+    scheduled = delete(ScheduledMessage).where(col(ScheduledMessage.mailbox_id).in_(mailboxes))
+    session.connection().execute(scheduled)
     _remove(session, Mailbox, mailboxes)
     held = select(Mailbox.domain_id)
     domains = session.exec(

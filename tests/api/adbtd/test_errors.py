@@ -224,7 +224,13 @@ def _message(**change: Any) -> dict[str, Any]:
         {"from": "mallory@other.com"},
         {"replyTo": ["alice@acme.com"]},
         {"replyTo": "x"},
-        {"attachments": []},
+        {"attachments": [{}]},
+        {"attachments": [{"filename": "a", "contentType": "text/plain", "content": "?"}]},
+        {"templateId": "tpl_x"},
+        {"variables": {}},
+        {"sendAt": "2026-01-01T00:00:00"},
+        {"sendAt": "2026-01-01T00:00:00Z"},
+        {"sendAt": "9999-12-31T23:59:59.999-23:59"},
     ],
 )
 def test_a_message_that_can_not_be_sent(client: Client, fleet: Any, change: Any) -> None:
