@@ -76,7 +76,8 @@ def owned(store: Store) -> dict[str, str]:
     store.domain(owner)
     store.mailboxes(owner, "alice@acme.com")
     bearer = {"Authorization": f"Bearer {store.key(owner)}"}
-    with TestClient(create_app(store.settings), headers=bearer) as client:
+    with TestClient(create_app(store.settings)) as client:
+        client.headers.update(bearer)
         box = client.get(f"{BASE_PATH}/mailboxes").json()["data"][0]["id"]
         later = {**MESSAGE, "sendAt": (utcnow() + timedelta(days=1)).isoformat()}
         for path, body in ((f"/mailboxes/{box}/send", later), ("/templates", TEMPLATE)):
