@@ -67,7 +67,6 @@ def server_config(settings: Settings) -> uvicorn.Config:
 
     :raises ConfigurationError: when a setting can't be used.
     """
-    proxies = settings.proxies()
     return uvicorn.Config(
         create_app(settings),
         host=settings.api_host,
@@ -77,6 +76,5 @@ def server_config(settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         # By default uvicorn believes whoever is on this machine.
-        proxy_headers=bool(proxies),
-        forwarded_allow_ips=proxies,
+        forwarded_allow_ips=settings.proxies(),
     )

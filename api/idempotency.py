@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.auth import Caller, bearer_token
 from api.core import Core
 from orchestrator.db import writing
+from orchestrator.errors import ConfigurationError
 from orchestrator.services import idempotency
 from orchestrator.services.idempotency import Answer, Claim
 
@@ -77,7 +78,7 @@ class Idempotency:
                     idempotency.release(session, claim)
                 else:
                     idempotency.settle(session, self._core.vault, claim, answer)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ConfigurationError) as error:
             # What was asked is done: the client is told so all the same.
             logger.error("an answer could not be kept for its repetition: %s", type(error).__name__)
 

@@ -15,6 +15,8 @@ from orchestrator.secrets import Vault
 from orchestrator.services.rows import insert
 from orchestrator.settings import Settings
 
+UNDER_WAY = "the request with this Idempotency-Key is still under way"
+
 _NAME = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -59,7 +61,9 @@ def begin(  # noqa: PLR0917 - key, name and digest are what a request is known b
     found = select(RecordedRequest).where(
         RecordedRequest.key_id == key.id, RecordedRequest.name == name
     )
-    held = session.exec(found.with_for_update()).one()
+    held = session.exec(found.with_for_update()).first()
+    if held is None:  # it failed this very moment, and was released
+        raise Conflict(UNDER_WAY)
     if held.claim == ours:
         return Claim(held.id, ours)
     if held.received_at <= now - timedelta(seconds=settings.idempotency_seconds):
@@ -70,7 +74,7 @@ def begin(  # noqa: PLR0917 - key, name and digest are what a request is known b
     if held.status is not None:
         return held
     if held.claimed_at > now - timedelta(seconds=settings.idempotency_takeover):
-        raise Conflict("the request with this Idempotency-Key is still under way")
+        raise Conflict(UNDER_WAY)
     held.claim, held.claimed_at = ours, now
     return Claim(held.id, ours)
 

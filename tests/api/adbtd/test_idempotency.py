@@ -132,6 +132,15 @@ def test_an_oversized_body_is_refused_and_not_kept(client: Client, store: Store)
         assert session.exec(select(RecordedRequest)).first() is None
 
 
+def test_an_answer_that_can_not_be_kept_is_given_all_the_same(
+    client: Client, store: Store, fleet: Any
+) -> None:
+    store.settings.master_key_file.write_text("broken")
+    assert _post(client, "/ips", {"count": 1}).status_code == 200
+    assert len(client.get("/api/v1/ips").json()["data"]) == 2
+    _conflict(_post(client, "/ips", {"count": 1}), "under way")
+
+
 def test_after_a_day_the_name_is_free(client: Client, store: Store, clock: Clock) -> None:
     first = _post(client, "/keys", {"name": "new"})
     clock.now += timedelta(seconds=86399)
