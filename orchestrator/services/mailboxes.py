@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select
 
 from orchestrator import transit
 from orchestrator.errors import Conflict, Invalid, NotFound
@@ -144,28 +145,25 @@ def _load(session: Session, workspace: Workspace) -> Counter[UUID]:
 
 def list_(session: Session, workspace: Workspace) -> list[Placed]:
     """The workspace's mailboxes, oldest first."""
-    rows = (
+    return [Placed(*row) for row in session.exec(_living(workspace).order_by(col(Mailbox.id)))]
+
+
+def get(session: Session, workspace: Workspace, mailbox_id: UUID) -> Placed:
+    """One of the workspace's mailboxes."""
+    row = session.exec(_living(workspace).where(Mailbox.id == mailbox_id)).first()
+    if row is None:
+        raise NotFound("there is no such mailbox on this workspace")
+    return Placed(*row)
+
+
+def _living(workspace: Workspace) -> Select[Mailbox, Domain, Address, Host]:
+    """The workspace's mailboxes in one query: every request for mail begins with it."""
+    return (
         select(Mailbox, Domain, Address, Host)
         .join(Domain, col(Domain.id) == col(Mailbox.domain_id))
         .join(Address, col(Address.id) == col(Mailbox.address_id))
         .join(Host, col(Host.id) == col(Address.host_id))
         .where(Mailbox.workspace_id == workspace.id, col(Mailbox.deleted_at).is_(None))
-        .order_by(col(Mailbox.id))
-    )
-    return [Placed(*row) for row in session.exec(rows)]
-
-
-def get(session: Session, workspace: Workspace, mailbox_id: UUID) -> Placed:
-    """One of the workspace's mailboxes."""
-    mailbox = session.get(Mailbox, mailbox_id)
-    if mailbox is None or mailbox.workspace_id != workspace.id or mailbox.deleted_at is not None:
-        raise NotFound("there is no such mailbox on this workspace")
-    address = session.get_one(Address, mailbox.address_id)
-    return Placed(
-        mailbox,
-        session.get_one(Domain, mailbox.domain_id),
-        address,
-        session.get_one(Host, address.host_id),
     )
 
 

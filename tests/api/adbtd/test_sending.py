@@ -117,6 +117,17 @@ def test_attachments_arrive_as_they_were(client: Client, smtp: Server, path: str
     assert logo.get_content() == deck.get_content() == octets
 
 
+def test_a_kept_session_serves_no_deleted_mailbox(
+    client: Client, smtp: Server, path: str, fleet: Any
+) -> None:
+    _data(client, path, MESSAGE)
+    gone = client.delete(f"/api/v1/mailboxes/mb_{fleet.alice.mailbox.id.hex}")
+    assert gone.status_code == 200
+    assert client.post(path, json=MESSAGE).status_code == 404
+    assert client.post(f"{path}/batch", json={"messages": [MESSAGE]}).status_code == 404
+    assert len(smtp.handler.contents) == 1
+
+
 def test_a_template_is_filled_and_sent(client: Client, smtp: Server, path: str) -> None:
     template = {"name": "t", "subject": "Hi {{ name }}", "text": "Dear {{ name }}"}
     key = _data(client, "/api/v1/templates", template)["id"]
