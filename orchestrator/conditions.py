@@ -26,6 +26,7 @@ class Type(StrEnum):
     PTR_CONFIRMED = "PtrConfirmed"
     # addresses
     EGRESS_PROVEN = "EgressProven"
+    NOT_LISTED = "NotListed"
     # hosts and domains
     RECORDS_PUBLISHED = "RecordsPublished"
     # domains
@@ -94,6 +95,8 @@ class Reason(StrEnum):
     PTR_NOT_CONFIRMED = "PtrNotConfirmed"
     SIGNATURE_INVALID = "SignatureInvalid"
     NOT_SENT = "NotSent"
+    # reputation
+    LISTED = "Listed"
     # moves
     COPY_FAILED = "CopyFailed"
     IN_USE = "InUse"
@@ -163,5 +166,9 @@ REMEDIES: dict[Reason, str] = {
     Reason.SIGNATURE_INVALID: "Check the host's DKIM record, then OpenDKIM's log.",
     Reason.COPY_FAILED: "Look at the disk and Dovecot's log of both hosts; it is tried again.",
     Reason.IN_USE: "A session on the old host doesn't end: look at `doveadm who` there.",
+    Reason.LISTED: (
+        "Find out what was sent (`mailfleet addresses history IP`), stop it, and ask the list to "
+        "delist the address; a tenant goes to another one with `mailfleet addresses move IP`."
+    ),
     Reason.NOT_SENT: "The host refused the probe message; look at its mail log.",
 }

@@ -6,7 +6,7 @@ from typing import Self
 
 from sqlalchemy import Engine
 
-from orchestrator.dns.resolver import Resolver, is_public, system_nameservers
+from orchestrator.dns import resolver
 from orchestrator.egress import Egress
 from orchestrator.fleet import Fleet
 from orchestrator.mail.receiver import ProbeReceiver
@@ -15,6 +15,7 @@ from orchestrator.proofs import Proofs
 from orchestrator.publication import Publication
 from orchestrator.reconciler import Reconciler
 from orchestrator.renewals import Renewals
+from orchestrator.reputation import Reputation
 from orchestrator.rollouts import Rollouts
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
@@ -32,15 +33,12 @@ class ControlPlane:
         self.engine = engine
         self.settings = settings
         self.vault = vault
-        self.resolver = Resolver(
-            settings.resolvers or system_nameservers(),
-            settings.dns_timeout,
-            permitted=lambda ip: settings.allow_private_targets or is_public(ip),
-        )
+        self.resolver = resolver.configured(settings)
         self.fleet = Fleet(settings, vault)
         self.reconciler = Reconciler(engine, settings, vault, self.fleet)
         self.publication = Publication(engine, settings, vault)
         self.proofs = Proofs(engine, settings, self.publication, self.resolver)
+        self.reputation = Reputation(engine, settings, self.resolver)
         self.egress = Egress(engine, settings, self.fleet)
         self.mover = Mover(engine, settings, self.fleet)
         self.renewals = Renewals(engine, settings, vault, self.resolver)

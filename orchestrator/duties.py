@@ -48,6 +48,9 @@ def works(control: ControlPlane) -> list[Work]:
         Work("names", _names, control.proofs.check_host_names, put_off(Host.dns_due_at)),
         Work("domain", _domains, control.proofs.check_domain, put_off(Domain.dns_due_at), 16),
         Work("egress", _egress, control.egress.send, put_off(Address.egress_due_at)),
+        Work(
+            "reputation", _reputation, control.reputation.check, put_off(Address.reputation_due_at)
+        ),
         Work("withdrawal", ledger.due_subjects, control.publication.withdraw, threads=4),
         Work("move", _moves, control.mover.advance, threads=16),
         Work("certificate", _certificates(control), control.renewals.check, threads=4),
@@ -61,6 +64,7 @@ def chores(control: ControlPlane) -> list[Chore]:
         "host": max(settings.probe_interval, LONGEST_SECONDS),
         "dns": settings.dns_interval,
         "egress": max(settings.egress_interval, LONGEST_SECONDS),
+        "reputation": max(settings.reputation_interval, settings.dns_interval),
     }
 
     def tidy() -> None:
@@ -134,6 +138,10 @@ def _moves(session: Session, now: datetime) -> Iterable[UUID]:
 
 def _egress(session: Session, now: datetime) -> Iterable[UUID]:
     return session.exec(select(Address.id).where(Address.egress_due_at <= now))
+
+
+def _reputation(session: Session, now: datetime) -> Iterable[UUID]:
+    return session.exec(select(Address.id).where(Address.reputation_due_at <= now))
 
 
 def _certificates(control: ControlPlane) -> Callable[[Session, datetime], Iterable[UUID]]:

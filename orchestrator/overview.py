@@ -30,7 +30,7 @@ EXPECTED = {
         Type.RECORDS_PUBLISHED,
         Type.PTR_CONFIRMED,
     ),
-    "address": (Type.PTR_CONFIRMED, Type.EGRESS_PROVEN),
+    "address": (Type.PTR_CONFIRMED, Type.EGRESS_PROVEN, Type.NOT_LISTED),
     "domain": (
         Type.OWNERSHIP_PROVEN,
         Type.RECORDS_PUBLISHED,

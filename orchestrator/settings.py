@@ -13,6 +13,8 @@ from orchestrator.errors import ConfigurationError
 PREFIX = "MAILFLEET_"
 #: The templates that come with Mailfleet.
 BUILT_IN_TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+#: Settings that are lists: in the environment their parts stand between commas.
+LISTS = frozenset({"resolvers", "probe_listen", "dnsbl_zones"})
 #: Least characters of an operator token.
 OPERATOR_TOKEN_LENGTH = 24
 
@@ -94,6 +96,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     probe_interval: float = 60.0
     dns_interval: float = 30.0
     egress_interval: float = 86400.0
+    #: Blocklists (RFC 5782) that are asked about every address. None by default: most of them
+    #: bind a fleet that sends for others to their terms, which are agreed to by naming the list.
+    dnsbl_zones: tuple[str, ...] = ()
+    #: How often they are asked.
+    reputation_interval: float = 3600.0
+    #: How long an address that was quarantined for a listing stays so after it was delisted.
+    quarantine_seconds: float = 7 * 86400.0
     #: TTL of the records that we publish in managed zones.
     record_ttl: int = 300
     #: How old a DKIM key of a managed zone becomes before another takes its place; 0 for ever.
@@ -164,7 +173,7 @@ def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Set
             field = name[len(PREFIX) :].lower()
             if field not in known:
                 raise ConfigurationError(f"the environment sets {name}, which is not a setting")
-            values[field] = _split(text) if field in ("resolvers", "probe_listen") else text
+            values[field] = _split(text) if field in LISTS else text
     try:
         return msgspec.convert(values, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:

@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 
 from orchestrator import db, secrets
 from orchestrator.conditions import Reason, Status, Type
-from orchestrator.models import Address, Domain, Host, Workspace, Zone, utcnow
+from orchestrator.models import Address, AddressState, Domain, Host, Workspace, Zone, utcnow
 from orchestrator.secrets import Vault
 from orchestrator.services import (
     addresses,
@@ -99,7 +99,7 @@ class Store:
         """Free addresses on the host."""
         with db.writing(self.engine) as session:
             row = session.get_one(Host, host.id)
-            return [
+            added = [
                 addresses.add(
                     session,
                     host=row,
@@ -108,6 +108,9 @@ class Store:
                 )
                 for ip in ips
             ]
+            for address in added:
+                address.state = AddressState.FREE
+            return added
 
     def assign(self, workspace: Workspace, count: int = 1) -> list[Address]:
         """Addresses of the pool for the tenant."""

@@ -14,6 +14,7 @@ DUE: Mapping[str, tuple[object, ...]] = {
     "host": (Host.due_at,),
     "dns": (Host.dns_due_at, Domain.dns_due_at),
     "egress": (Address.egress_due_at,),
+    "reputation": (Address.reputation_due_at,),
 }
 
 

@@ -11,6 +11,7 @@ from orchestrator.conditions import Reason, Status, Type
 from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.models import (
     Address,
+    AddressEventKind,
     AddressState,
     Certificate,
     Condition,
@@ -26,7 +27,7 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.secrets import Vault
-from orchestrator.services import conditions, dkim_rotation, validation
+from orchestrator.services import conditions, dkim_rotation, history, validation
 from orchestrator.services.rows import unique
 from orchestrator.services.wake import wake, wake_dns
 
@@ -159,6 +160,8 @@ def remove(session: Session, host: Host) -> None:
     addresses = session.exec(select(Address).where(Address.host_id == host.id)).all()
     if any(address.state is AddressState.ASSIGNED for address in addresses):
         raise Conflict(f"{host.name} carries addresses that are assigned to workspaces")
+    for address in addresses:
+        history.note(session, address, AddressEventKind.REMOVED, "with its host")
     ids = [address.id for address in addresses]
     domains = session.exec(select(Domain.id).where(Domain.host_id == host.id)).all()
     # Only deleted mailboxes are left on unassigned addresses; with the host gone, nothing
