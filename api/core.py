@@ -8,6 +8,7 @@ from typing import TypeVar
 from sqlalchemy import Engine
 
 from orchestrator import db
+from orchestrator.registrars.configured import configured
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
 
@@ -18,12 +19,13 @@ MAIL_THREADS = 32
 
 
 class Core:
-    """The database, the master key and the settings of one API process."""
+    """The database, the master key, the registrar and the settings of one API process."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.engine: Engine = db.connect(settings.database_url)
         self.vault = Vault(settings.master_key_file)
+        self.registrar = configured(settings)
         # Of their own, so that slow mail servers never keep other requests waiting.
         self._mail_threads = ThreadPoolExecutor(MAIL_THREADS, thread_name_prefix="mail")
 

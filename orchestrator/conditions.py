@@ -36,6 +36,8 @@ class Type(StrEnum):
     DKIM_OK = "DkimOk"
     DMARC_OK = "DmarcOk"
     DKIM_ROTATED = "DkimRotated"
+    # domains that we buy
+    REGISTERED = "Registered"
     # releases of the templates
     ROLLED_OUT = "RolledOut"
 
@@ -97,6 +99,9 @@ class Reason(StrEnum):
     NOT_SENT = "NotSent"
     # reputation
     LISTED = "Listed"
+    # registrations
+    REGISTRATION_PENDING = "RegistrationPending"
+    REGISTRATION_FAILED = "RegistrationFailed"
     # moves
     COPY_FAILED = "CopyFailed"
     IN_USE = "InUse"
@@ -164,6 +169,11 @@ REMEDIES: dict[Reason, str] = {
     Reason.WRONG_EHLO: "Run `reconcile apply`: the host's transports differ from the plan.",
     Reason.PTR_NOT_CONFIRMED: "Publish the PTR, and the same name's A or AAAA record.",
     Reason.SIGNATURE_INVALID: "Check the host's DKIM record, then OpenDKIM's log.",
+    Reason.REGISTRATION_PENDING: "Wait, or see `mailfleet registrations list`.",
+    Reason.REGISTRATION_FAILED: (
+        "See `mailfleet registrations list` for the registrar's words; delete the domain, and add "
+        "it again once they no longer hold."
+    ),
     Reason.COPY_FAILED: "Look at the disk and Dovecot's log of both hosts; it is tried again.",
     Reason.IN_USE: "A session on the old host doesn't end: look at `doveadm who` there.",
     Reason.LISTED: (

@@ -13,12 +13,15 @@ from orchestrator.mail.receiver import ProbeReceiver
 from orchestrator.mover import Mover
 from orchestrator.proofs import Proofs
 from orchestrator.publication import Publication
+from orchestrator.purchases import Purchases
 from orchestrator.reconciler import Reconciler
+from orchestrator.registrars import configured as registrar
 from orchestrator.renewals import Renewals
 from orchestrator.reputation import Reputation
 from orchestrator.rollouts import Rollouts
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
+from orchestrator.zones import ZoneHosting
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,8 @@ class ControlPlane:
         self.egress = Egress(engine, settings, self.fleet)
         self.mover = Mover(engine, settings, self.fleet)
         self.renewals = Renewals(engine, settings, vault, self.resolver)
+        self._zones = ZoneHosting(engine, settings, vault) if settings.zone_server else None
+        self.purchases = Purchases(engine, settings, registrar.configured(settings), self._zones)
         self.rollouts = Rollouts(engine, settings)
         self._receiver: ProbeReceiver | None = None
 
@@ -72,5 +77,7 @@ class ControlPlane:
     ) -> None:
         if self._receiver is not None:
             self._receiver.stop()
+        if self._zones is not None:
+            self._zones.close()
         self.reconciler.close()
         self.fleet.close()

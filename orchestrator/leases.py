@@ -22,7 +22,7 @@ from sqlmodel import Session, col, select
 
 from orchestrator.db import writing
 from orchestrator.errors import OrchestratorError
-from orchestrator.models import Address, Domain, Host, utcnow
+from orchestrator.models import Address, Domain, Host, Registration, utcnow
 
 #: Seconds to the next attempt at renewing where the database was away.
 RETRY = 1.0
@@ -181,7 +181,7 @@ def put_off(engine: Engine, due: Any, seconds: float, ids: Iterable[UUID]) -> li
 
 def _change(
     session: Session,
-    table: type[Host] | type[Domain] | type[Address],
+    table: type[Host] | type[Domain] | type[Address] | type[Registration],
     ids: Iterable[UUID],
     condition: Any,
     values: dict[str, Any],

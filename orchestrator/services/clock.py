@@ -7,13 +7,14 @@ from sqlalchemy import update
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlmodel import Session, col
 
-from orchestrator.models import Address, Domain, Host
+from orchestrator.models import Address, Domain, Host, Registration
 
 #: Every time at which something comes due, by the settings' word for how often it does.
 DUE: Mapping[str, tuple[object, ...]] = {
     "host": (Host.due_at,),
     "dns": (Host.dns_due_at, Domain.dns_due_at),
     "egress": (Address.egress_due_at,),
+    "registration": (Registration.due_at,),
     "reputation": (Address.reputation_due_at,),
 }
 
