@@ -6,7 +6,7 @@ from sqlmodel import col, select
 from orchestrator.cli.app import App, json_option, pass_app, show
 from orchestrator.cli.intake import add
 from orchestrator.cli.moves import list_moves, move
-from orchestrator.cli.quarantine import check, history, quarantine, release_quarantine
+from orchestrator.cli.quarantine import check, history, quarantine, release_quarantine, remove
 from orchestrator.db import reading, writing
 from orchestrator.models import Address, Host, Workspace
 from orchestrator.services import addresses as service
@@ -24,6 +24,7 @@ addresses.add_command(add)
 addresses.add_command(check)
 addresses.add_command(quarantine)
 addresses.add_command(release_quarantine)
+addresses.add_command(remove)
 addresses.add_command(history)
 
 

@@ -1,4 +1,4 @@
-"""``mailfleet addresses check``, ``quarantine``, ``release-quarantine`` and ``history``."""
+"""``mailfleet addresses check``, ``history``, ``remove``, and the quarantine."""
 
 import rich_click as click
 
@@ -8,7 +8,7 @@ from orchestrator.db import reading, writing
 from orchestrator.dns import resolver
 from orchestrator.errors import NotFound
 from orchestrator.reputation import Reputation
-from orchestrator.services import addresses, conditions, reputation
+from orchestrator.services import addresses, conditions, departures, reputation
 from orchestrator.services import history as service
 
 LOOKED_AT = (Type.PTR_CONFIRMED, Type.NOT_LISTED)
@@ -74,6 +74,21 @@ def release_quarantine(app: App, ip: str) -> None:
         assert row is not None
         reputation.release(session, row)
     click.echo(f"{ip} is looked at again")
+
+
+@click.command()
+@click.argument("ip")
+@pass_app
+def remove(app: App, ip: str) -> None:
+    """Take an address that no tenant has out of the pool; its history stays.
+
+    Example: `mailfleet addresses remove 198.51.100.28`
+    """
+    with writing(app.engine) as session:
+        row = reputation.locked(session, addresses.get_by_ip(session, ip).id)
+        assert row is not None
+        departures.remove(session, row)
+    click.echo(f"{ip} is in the pool no more")
 
 
 @click.command()

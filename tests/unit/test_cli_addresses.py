@@ -73,6 +73,10 @@ def test_into_quarantine_and_out_again(store: Store, run: Run) -> None:
     told = json.loads(run("addresses", "history", address.ip, "--json").stdout)
     assert [row["event"] for row in told] == ["added", "quarantined", "unquarantined"]
     assert told[1]["detail"] == "abuse"
+    assert run("addresses", "remove", address.ip).returncode == 0
+    assert run("addresses", "remove", address.ip).returncode == 1
+    told = json.loads(run("addresses", "history", address.ip, "--json").stdout)
+    assert told[-1]["event"] == "removed"
     assert run("addresses", "history", "198.51.100.99").returncode == 1
 
 

@@ -17,7 +17,7 @@ from orchestrator.models import Address, AddressState, Host, utcnow
 from orchestrator.proofs import Proofs
 from orchestrator.publication import Publication
 from orchestrator.reputation import Reputation
-from orchestrator.services import addresses, conditions, history, hosts, reputation
+from orchestrator.services import addresses, conditions, departures, history, hosts, reputation
 
 ZONE = "bl.lists.net"
 IP, NAME = "198.51.100.21", "ip-198-51-100-21.fleetlab.net"
@@ -240,6 +240,21 @@ def test_the_history_outlives_host_and_address(world: World) -> None:
     with db.writing(world.store.engine) as session:
         hosts.remove(session, session.get_one(Host, world.host.id))
     assert world.events() == ["added", "removed"]
+
+
+def test_an_address_of_a_tenant_stays(world: World) -> None:
+    world.store.pool(world.host, IP, "198.51.100.22")
+    workspace = world.store.workspace()
+    (address,) = world.store.assign(workspace)
+    for act in (lambda s: None, lambda s: addresses.release(s, workspace, address.id)):
+        with db.writing(world.store.engine) as session:
+            act(session)
+            with pytest.raises(Conflict, match="can't leave"):
+                departures.remove(session, session.get_one(Address, address.id))
+    with db.writing(world.store.engine) as session:
+        departures.remove(session, addresses.get_by_ip(session, "198.51.100.22"))
+        assert [row.ip for row in addresses.list_(session)] == [IP]
+    assert world.events("198.51.100.22") == ["added", "removed"]
 
 
 def test_the_look_by_hand_sees_both(world: World) -> None:
