@@ -3,7 +3,7 @@
 import time
 
 from sqlalchemy import Engine
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from orchestrator import db
 from orchestrator.control import ControlPlane
@@ -35,7 +35,7 @@ def enrol(state: State, topology: Topology, options: Settings) -> None:
         owner = _workspace(session, topology.demo.workspace)
         for name in topology.dns.managed:
             _manage(session, vault, state, topology, name, owner)
-    _admit(engine, vault, options)
+    _admit(engine, vault, topology, options)
     with writing(engine) as session:
         for machine in topology.hosts:
             _assign(session, owner, machine)
@@ -83,14 +83,14 @@ def _enrol_host(
             addresses.add(session, host=row, ip=ip, ptr_name=name)
 
 
-def _admit(engine: Engine, vault: Vault, options: Settings) -> None:
+def _admit(engine: Engine, vault: Vault, topology: Topology, options: Settings) -> None:
     """Do for new addresses what the reconciler does: publish their names, and look at them.
 
     No reconciler runs yet; the tenant's addresses must be free before the hosts' first pass.
     """
     deadline = time.monotonic() + ADMISSION_SECONDS
     with ControlPlane(engine, options, vault) as control:
-        while new := _new(engine):
+        while new := _new(engine, topology):
             for host_id in {row.host_id for row in new}:
                 control.proofs.check_host_names(host_id)
             for row in new:
@@ -98,11 +98,14 @@ def _admit(engine: Engine, vault: Vault, options: Settings) -> None:
             if time.monotonic() > deadline:
                 waiting = ", ".join(sorted(row.ip for row in new))
                 raise LabError(f"the PTR records are not seen, or are wrong: {waiting}")
+            time.sleep(0.2)
 
 
-def _new(engine: Engine) -> list[Address]:
+def _new(engine: Engine, topology: Topology) -> list[Address]:
+    ips = [ip for machine in topology.hosts for ip in machine.dedicated_ips]
+    new = select(Address).where(Address.state == AddressState.NEW, col(Address.ip).in_(ips))
     with db.reading(engine) as session:
-        return list(session.exec(select(Address).where(Address.state == AddressState.NEW)))
+        return list(session.exec(new))
 
 
 def _workspace(session: Session, slug: str) -> Workspace:
