@@ -7,7 +7,7 @@ the registrar's answer and our commit finds the name held by us, and buys no sec
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -67,7 +67,7 @@ class Purchases:
             wish = _Wish(row, registrations.domain_of(session, row) is not None)
         try:
             self._advance(self._registrar, wish)
-        except (RegistrarAway, ZoneTrouble) as error:
+        except (RegistrarAway, RegistrarRefusal, ZoneTrouble) as error:
             self._retry(registration_id, str(error))
 
     def _advance(self, registrar: Registrar, wish: _Wish) -> None:
@@ -114,34 +114,41 @@ class Purchases:
     def _keep(self, registrar: Registrar, wish: _Wish) -> None:
         row, settings = wish.row, self._settings
         assert row.expires_at is not None
-        end = row.expires_at
+        end, servers = row.expires_at, settings.nameservers
+        # A person tells by hand when it ends, and to whom it is delegated.
         if settings.registrar is not RegistrarKind.MANUAL:
             held = registrar.info(row.name)
             if not (isinstance(held, Held) and held.ours):
                 self._write(row.id, _fail(f"{row.name} is no longer ours"))
                 return
-            end = held.expires_at
-            servers = settings.nameservers
-            if wish.wanted and servers and set(held.nameservers) != set(servers):
-                registrar.set_nameservers(row.name, before=held.nameservers, wanted=servers)
-        if self._zones is not None:
-            (self._zones.ensure if wish.wanted else self._zones.remove)(row.name, row.workspace_id)
+            end, servers = held.expires_at, held.nameservers
         if end <= utcnow():
             self._write(row.id, _fail("it has expired"))
             return
-        reason = ""
-        if wish.wanted and end - timedelta(days=settings.renewal_days) <= utcnow():
-            try:
-                end = registrar.renew(row.name, expires_at=end, years=row.years)
-            except RegistrarRefusal as error:
-                reason = f"not renewed: {error}"
-                log.warning("%s: %s", row.name, reason)
+        # First of all: neither a name server nor a delegation may cost us the name.
+        end, reason = self._renewed(registrar, wish, end)
 
         def kept(session: Session, current: Registration) -> None:
             registrations.registered(session, current, end, settings.registrar_interval)
             current.reason = reason
 
         self._write(row.id, kept)
+        wanted = settings.nameservers
+        if wish.wanted and wanted and set(servers) != set(wanted):
+            registrar.set_nameservers(row.name, before=servers, wanted=wanted)
+        if self._zones is not None:
+            (self._zones.ensure if wish.wanted else self._zones.remove)(row.name, row.workspace_id)
+
+    def _renewed(self, registrar: Registrar, wish: _Wish, end: datetime) -> tuple[datetime, str]:
+        """When the name ends now, and why it was not renewed where it should have been."""
+        if not wish.wanted or end - timedelta(days=self._settings.renewal_days) > utcnow():
+            return end, ""
+        name = wish.row.name
+        try:
+            return registrar.renew(name, expires_at=end, years=wish.row.years), ""
+        except RegistrarRefusal as error:
+            log.warning("%s is not renewed: %s", name, error)
+            return end, f"not renewed: {error}"
 
     def _retry(self, registration_id: UUID, why: str) -> None:
         def later(session: Session, row: Registration) -> None:

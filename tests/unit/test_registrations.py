@@ -404,6 +404,33 @@ def test_a_server_that_refuses_says_why(
     assert shop.look(hosting).reason == ""
 
 
+def test_a_name_is_renewed_though_its_name_server_is_away(
+    shop: Shop, registry: eppkit.Registry, hosting: ZoneHosting, name_server: knotkit.NameServer
+) -> None:
+    shop.order()
+    shop.look(hosting)
+    registry.names[NAME].expires = datetime.now(UTC) + timedelta(days=20)
+    name_server.knotc("conf-begin")
+    renewed = shop.look(hosting)
+    assert registry.seen.count("renew") == 1
+    assert renewed.expires_at is not None
+    assert renewed.expires_at > utcnow() + timedelta(days=300)
+    assert "too many transactions" in renewed.reason
+
+
+def test_a_delegation_that_is_refused_is_told_and_tried_again(
+    shop: Shop, registry: eppkit.Registry
+) -> None:
+    shop.order()
+    shop.look()
+    registry.names[NAME].servers = ["ns.elsewhere.net"]
+    registry.failures["update"] = [2303]
+    waiting = shop.look()
+    assert (waiting.state, waiting.failures) == (RegistrationState.REGISTERED, 1)
+    assert "2303" in waiting.reason
+    assert shop.look().reason == ""
+
+
 def test_incomplete_settings_are_named(store: Store) -> None:
     options = msgspec.structs.replace(store.settings, zone_server="127.0.0.1")
     with pytest.raises(ConfigurationError, match="nameservers, zone_host_key"):

@@ -104,6 +104,8 @@ def test_a_wrong_ptr_keeps_an_address_out(world: World) -> None:
     world.confirm()
     world.dns.set(NAME, "A", "198.51.100.99")
     assert world.look(address).state is AddressState.NEW
+    world.reputation.check_all(address.id)  # the lists say that it is clean
+    assert world.check(address).state is AddressState.NEW
 
 
 def test_a_resolver_failure_changes_nothing(world: World) -> None:
