@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from orchestrator.errors import ConfigurationError
+from orchestrator.dns.records import fqdn
+from orchestrator.errors import ConfigurationError, Invalid
 from orchestrator.registrars.epp import Epp
 from orchestrator.registrars.eppwire import Account
 from orchestrator.registrars.manual import Manual
@@ -18,13 +19,25 @@ def configured(settings: Settings) -> Registrar | None:
 
     :raises ConfigurationError: when its settings are incomplete, or a file can't be read.
     """
+    if settings.registrar is RegistrarKind.NONE:
+        return None
+    for server in settings.nameservers:
+        _require_name(server)
     match settings.registrar:
-        case RegistrarKind.NONE:
-            return None
         case RegistrarKind.MANUAL:
             return Manual()
         case RegistrarKind.EPP:
             return _epp(settings)
+
+
+def _require_name(server: str) -> None:
+    # Compared with what the registry tells: in any other form it would differ for ever.
+    try:
+        canonical = fqdn(server, field="nameservers")
+    except Invalid as error:
+        raise ConfigurationError(f"nameservers: {error}") from None
+    if canonical != server:
+        raise ConfigurationError(f"nameservers: write {canonical}, not {server}")
 
 
 def _epp(settings: Settings) -> Epp:

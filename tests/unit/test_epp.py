@@ -207,6 +207,13 @@ def test_the_configured_registrar() -> None:
         configured(Settings(registrar=RegistrarKind.EPP))
 
 
+@pytest.mark.parametrize("server", ["NS1.fleet.net", "ns1.fleet.net.", "ns 1"])
+def test_name_servers_are_written_as_the_registry_tells_them(server: str) -> None:
+    options = Settings(registrar=RegistrarKind.MANUAL, nameservers=(server,))
+    with pytest.raises(ConfigurationError, match="nameservers"):
+        configured(options)
+
+
 def test_contacts_are_named(options: Settings) -> None:
     for wrong in ("boss:X", "admin:", "X"):
         with pytest.raises(ConfigurationError, match="epp_contacts"):
