@@ -157,6 +157,7 @@ def delete(session: Session, workspace: Workspace, domain_id: UUID) -> int:
         session.add(mailbox)
     domain.deleted_at = now
     session.add(domain)
+    registrations.look_again(session, workspace, domain.name)
     session.flush()
     wake_workspace(session, workspace.id)
     return len(mailboxes)

@@ -78,10 +78,7 @@ def request(session: Session, settings: Settings, workspace: Workspace, name: st
     """
     if settings.registrar is RegistrarKind.NONE:
         raise Invalid("mode buy is not offered by this installation", field="mode")
-    held = _held(session, name)
-    if held is not None and held.workspace_id == workspace.id:
-        held.due_at = utcnow()
-        session.add(held)
+    if look_again(session, workspace, name):
         return
     row = Registration(
         name=name,
@@ -92,6 +89,17 @@ def request(session: Session, settings: Settings, workspace: Workspace, name: st
     with unique(session, f"{name} is registered already"):
         session.add(row)
     wakeup.request(session)
+
+
+def look_again(session: Session, workspace: Workspace, name: str) -> bool:
+    """Look now at what the workspace has bought, if it has the name: it is wanted, or no longer."""
+    held = _held(session, name)
+    if held is None or held.workspace_id != workspace.id:
+        return False
+    held.due_at = utcnow()
+    session.add(held)
+    wakeup.request(session)
+    return True
 
 
 def _held(session: Session, name: str) -> Registration | None:

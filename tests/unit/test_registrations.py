@@ -367,8 +367,11 @@ def test_a_deleted_domains_zone_goes_and_comes_back(
 ) -> None:
     shop.order()
     shop.look(hosting)
-    shop.look(hosting)
+    kept = shop.look(hosting)
+    assert kept.due_at > utcnow()
     shop.delete()
+    with db.reading(shop.store.engine) as session:
+        assert registrations.due(session, utcnow()) == [kept.id]
     shop.look(hosting)
     shop.look(hosting)  # harmless again
     assert not serves("127.0.0.1", name_server.port, NAME, 2.0)
