@@ -12,6 +12,7 @@ from orchestrator import db, payments
 from orchestrator.confined import Confined
 from orchestrator.mail import imap, submission
 from orchestrator.models import utcnow
+from orchestrator.registrars.configured import configured
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
 
@@ -23,7 +24,7 @@ MAIL_THREADS = 32
 
 
 class Core:
-    """The database, the master key and the settings of one API process."""
+    """The database, the master key, the registrar and the settings of one API process."""
 
     def __init__(self, settings: Settings, clock: Clock = utcnow) -> None:
         self.settings = settings
@@ -35,6 +36,7 @@ class Core:
         self.smtp = submission.connections()
         self.imap = imap.connections()
         self.confined = Confined()
+        self.registrar = configured(settings)
         # Of their own, so that slow mail servers never keep other requests waiting.
         self._mail_threads = ThreadPoolExecutor(MAIL_THREADS, thread_name_prefix="mail")
 

@@ -15,7 +15,16 @@ from sqlmodel import SQLModel
 
 from orchestrator import db, secrets
 from orchestrator.conditions import Reason, Status, Type
-from orchestrator.models import Address, Bucket, Domain, Host, Workspace, Zone, utcnow
+from orchestrator.models import (
+    Address,
+    AddressState,
+    Bucket,
+    Domain,
+    Host,
+    Workspace,
+    Zone,
+    utcnow,
+)
 from orchestrator.secrets import Vault
 from orchestrator.services import (
     addresses,
@@ -110,7 +119,7 @@ class Store:
         """Free addresses on the host."""
         with db.writing(self.engine) as session:
             row = session.get_one(Host, host.id)
-            return [
+            added = [
                 addresses.add(
                     session,
                     host=row,
@@ -119,6 +128,9 @@ class Store:
                 )
                 for ip in ips
             ]
+            for address in added:
+                address.state = AddressState.FREE
+            return added
 
     def assign(self, workspace: Workspace, count: int = 1) -> list[Address]:
         """Addresses of the pool for the tenant."""

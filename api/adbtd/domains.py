@@ -7,7 +7,7 @@ from api.adbtd import schemas, translate
 from api.adbtd.requests import FromCaller, FromCore, parse_id
 from orchestrator.db import reading, writing
 from orchestrator.models import DomainMode
-from orchestrator.services import conditions, dkim_rotation
+from orchestrator.services import conditions, dkim_rotation, registrations
 from orchestrator.services import domains as service
 from orchestrator.services.rights import Right
 
@@ -42,8 +42,10 @@ def get_domain(
 def add_domain(
     core: FromCore, caller: FromCaller, data: JSONBody[schemas.AddDomain]
 ) -> schemas.Data[schemas.DomainOrder]:
-    """Add a domain; the workspace needs a dedicated IP already."""
+    """Add a domain, or buy it; the workspace needs a dedicated IP already."""
     core.payments.require(caller.workspace)
+    if data.mode == "buy":
+        registrations.offer(core.engine, core.registrar, caller.workspace, data.name)
     with writing(core.engine) as session:
         order = service.add(
             session,

@@ -12,6 +12,7 @@ HERE = "orchestrator.cli"
         "hosts": f"{HERE}.hosts:hosts",
         "addresses": f"{HERE}.addresses:addresses",
         "certificates": f"{HERE}.certificates:certificates",
+        "registrations": f"{HERE}.registrations:registrations",
         "zones": f"{HERE}.zones:zones",
         "workspaces": f"{HERE}.tenants:workspaces",
         "billing": f"{HERE}.billing:billing",

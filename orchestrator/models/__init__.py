@@ -3,9 +3,27 @@
 from orchestrator.models.base import Row, UtcDateTime, utcnow
 from orchestrator.models.billing import BillingAccount
 from orchestrator.models.certificates import AcmeAccount, Certificate, Issuance
-from orchestrator.models.fleet import Address, AddressState, Host, Release, ReleaseState, Run
+from orchestrator.models.fleet import (
+    Address,
+    AddressEvent,
+    AddressEventKind,
+    AddressState,
+    Host,
+    Release,
+    ReleaseState,
+    Run,
+)
 from orchestrator.models.moves import Move, MovePhase, Relocation, RelocationState
-from orchestrator.models.naming import DkimKey, DkimState, Domain, DomainMode, PublishedRecord, Zone
+from orchestrator.models.naming import (
+    DkimKey,
+    DkimState,
+    Domain,
+    DomainMode,
+    PublishedRecord,
+    Registration,
+    RegistrationState,
+    Zone,
+)
 from orchestrator.models.observed import Condition, EgressProbe
 from orchestrator.models.outgoing import ScheduledMessage, ScheduledState, Template
 from orchestrator.models.requests import Bucket, RateBucket, RecordedRequest
@@ -23,6 +41,8 @@ from orchestrator.models.tenants import (
 __all__ = [
     "AcmeAccount",
     "Address",
+    "AddressEvent",
+    "AddressEventKind",
     "AddressState",
     "ApiKey",
     "BillingAccount",
@@ -46,6 +66,8 @@ __all__ = [
     "PublishedRecord",
     "RateBucket",
     "RecordedRequest",
+    "Registration",
+    "RegistrationState",
     "Release",
     "ReleaseState",
     "Relocation",

@@ -23,7 +23,7 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.secrets import Vault
-from orchestrator.services import billing, dkim_rotation, scheduled, validation
+from orchestrator.services import billing, dkim_rotation, registrations, scheduled, validation
 from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake_workspace
 from orchestrator.settings import Settings
@@ -42,13 +42,13 @@ def add(
 ) -> Order:
     """Add a domain, with a signing key. Nothing is signed or accepted before it is proven.
 
+    One of mode ``buy`` is bought from now on; see first that it can be (``registrations.offer``).
+
     :param pair: of ``dkim.generate``, where the transaction has begun already.
     :raises Invalid: when the name can't be a tenant's.
     :raises Conflict: when the workspace has no dedicated IP, or somebody has the domain already.
     """
     name = validation.fqdn(name)
-    if mode is not DomainMode.BYO:
-        raise Invalid("mode buy is not offered by this installation", field="mode")
     _refuse_own(settings, name)
     # Before the first query: on SQLite that starts the transaction, and this takes 0.1 s.
     pair = pair or dkim.generate()
@@ -59,6 +59,8 @@ def add(
     with unique(session, f"{name} is on this workspace already"):
         session.add(domain)
     dkim_rotation.add(session, vault, domain, pair)
+    if mode is DomainMode.BUY:
+        registrations.request(session, settings, workspace, name)
     order = Order(workspace_id=workspace.id, kind=OrderKind.DOMAIN, detail={"domain": name})
     session.add(order)
     session.flush()
@@ -158,6 +160,7 @@ def delete(session: Session, workspace: Workspace, domain_id: UUID) -> int:
         session.add(mailbox)
     domain.deleted_at = now
     session.add(domain)
+    registrations.look_again(session, workspace, domain.name)
     session.flush()
     billing.changed(session, workspace.id)
     scheduled.cancel_all(session, [mailbox.id for mailbox in mailboxes])

@@ -16,6 +16,7 @@ from orchestrator.conditions import Reason, Status, Type
 from orchestrator.errors import Conflict
 from orchestrator.models import (
     Address,
+    AddressEventKind,
     Domain,
     Host,
     Mailbox,
@@ -25,7 +26,7 @@ from orchestrator.models import (
     RelocationState,
     utcnow,
 )
-from orchestrator.services import addresses, conditions
+from orchestrator.services import addresses, conditions, history
 from orchestrator.services.wake import wake_dns, wake_workspace
 from orchestrator.settings import Settings
 
@@ -209,7 +210,11 @@ def switch(session: Session, move: Move, listings: Mapping[UUID, tuple[str, int]
 
 def finish(session: Session, move: Move) -> None:
     """Nothing is left at the old address: it cools down."""
-    addresses.rest(session, session.get_one(Address, move.source_id))
+    source = session.get_one(Address, move.source_id)
+    target = session.get_one(Address, move.target_id)
+    history.note(session, source, AddressEventKind.MOVED, f"its mail is at {target.ip}")
+    history.note(session, target, AddressEventKind.MOVED, f"has the mail of {source.ip}")
+    addresses.rest(session, source)
     _end(session, move, MovePhase.DONE)
 
 

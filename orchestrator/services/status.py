@@ -11,7 +11,13 @@ MailboxStatus = Literal["active", "provisioning"]
 
 
 def domain_status(domain: Domain, observed: Observed) -> DomainStatus:
-    """Whether the workspace's ownership was seen in DNS; failed when it is another's."""
+    """Whether the workspace's ownership was seen in DNS.
+
+    Failed when the domain is another's, or could not be bought.
+    """
+    bought = observed.get((domain.id, Type.REGISTERED))
+    if bought is not None and bought.reason is Reason.REGISTRATION_FAILED:
+        return "failed"
     match domain, observed.get((domain.id, Type.OWNERSHIP_PROVEN)):
         case Domain(verified_at=None), Condition(reason=Reason.CLAIMED_ELSEWHERE):
             return "failed"
