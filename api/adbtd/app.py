@@ -5,7 +5,7 @@ from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
 from api import docs
-from api.adbtd import domains, ips, mailboxes, messages, workspace
+from api.adbtd import aliases, domains, ips, logins, mailboxes, messages, workspace
 from api.adbtd.errors import DOCUMENTED, EXCEPTION_HANDLERS
 from api.adbtd.requests import StrictRequest, provide_caller
 from api.auth import BearerAuthentication
@@ -18,6 +18,8 @@ HANDLERS = [
     *domains.HANDLERS,
     *ips.HANDLERS,
     *mailboxes.HANDLERS,
+    *logins.HANDLERS,
+    *aliases.HANDLERS,
     *messages.HANDLERS,
 ]
 

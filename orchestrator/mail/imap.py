@@ -120,11 +120,18 @@ def _opened(access: MailboxAccess, folder: str, *, readonly: bool) -> Iterator[t
         folder.encode()
     except UnicodeEncodeError as error:
         raise Invalid("the folder's name has half a surrogate pair", field="folder") from error
+    with logged_in(access) as client:
+        yield client, _select(client, folder, readonly=readonly)
+
+
+@contextmanager
+def logged_in(access: MailboxAccess) -> Iterator[Any]:
+    """The client, logged in. Raises ``Upstream`` for whatever goes wrong in the block."""
     try:
         with _Client(access) as client:
             # Not LOGIN: imaplib can't send a password that isn't ASCII with it.
             client.plain_login(access.email, access.password)
-            yield client, _select(client, folder, readonly=readonly)
+            yield client
     except (imaplib.IMAP4.error, OSError, EOFError) as error:
         words = " ".join(str(error).split()) or type(error).__name__
         raise Upstream("imap", f"{access.host}: {words}") from error

@@ -6,12 +6,21 @@ from orchestrator.models.fleet import Address, AddressState, Host, Release, Rele
 from orchestrator.models.moves import Move, MovePhase, Relocation, RelocationState
 from orchestrator.models.naming import DkimKey, DkimState, Domain, DomainMode, PublishedRecord, Zone
 from orchestrator.models.observed import Condition, EgressProbe
-from orchestrator.models.tenants import ApiKey, Mailbox, Order, OrderKind, OrderStatus, Workspace
+from orchestrator.models.tenants import (
+    Alias,
+    ApiKey,
+    Mailbox,
+    Order,
+    OrderKind,
+    OrderStatus,
+    Workspace,
+)
 
 __all__ = [
     "AcmeAccount",
     "Address",
     "AddressState",
+    "Alias",
     "ApiKey",
     "Certificate",
     "Condition",

@@ -26,7 +26,7 @@ def converged() -> Observed:
     return Observed(
         os="debian13",
         user=0,
-        applied=dict(digests),
+        applied={**digests, planning.SESSIONS: planning.sessions_digest(FILES, REQUIRED)},
         files={f.path: FileState(f.digest, f.mode, f.owner, f.group) for f in FILES},
         indexes={TABLE.path},
         directories={
