@@ -1,6 +1,6 @@
 """The adbtd dialect as an application of its own."""
 
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
@@ -30,8 +30,11 @@ def create_app(core: Core) -> Litestar:
     def provide_core() -> Core:
         return core
 
+    # Litestar wraps a handler anew whenever another one of its path is registered; the third
+    # breaks the first. A router's are registered together.
+    handlers = Router("/", route_handlers=docs.describe(HANDLERS, DOCUMENTED))
     return Litestar(
-        docs.describe(HANDLERS, DOCUMENTED),
+        [handlers],
         path=BASE_PATH,
         request_class=StrictRequest,
         dependencies={
