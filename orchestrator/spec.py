@@ -36,6 +36,11 @@ from orchestrator.models import (
 )
 from orchestrator.secrets import Vault
 
+#: Made once: every pass asks, and making it costs more than asking.
+_PENDING_PURGES = columns(col(Mailbox.id), col(Mailbox.email), col(Mailbox.address_id)).where(
+    col(Mailbox.purge_since).is_not(None)
+)
+
 
 def mail_hosts(session: Session, workspace_id: UUID | None) -> list[Host]:
     """The hosts that accept mail for a workspace's domains, by name.
@@ -116,7 +121,9 @@ def build(
         probes=tuple(ProbeSpec(probe_sender(s, host.hostname), s.ip) for s in specs),
         tls=_tls(vault, host, own.certificate),
         message_size_limit=message_size_limit,
-        purges=_purges(session, host, {m.email for m in local} | {m.email for m in remote}),
+        purges=_purges(
+            session, own.addresses, {m.email for m in local} | {m.email for m in remote}
+        ),
     )
 
 
@@ -210,19 +217,24 @@ def _aliases(session: Session, domains: list[Domain]) -> dict[UUID, tuple[str, .
     return found
 
 
-def _purges(session: Session, host: Host, living: set[str]) -> tuple[str, ...]:
-    """Deleted mailboxes of which the host must keep no mail; what lives there again stays."""
-    carried_here = select(Address.id).where(Address.host_id == host.id)
-    moved = (
-        select(Relocation.mailbox_id)
-        .join(Move, col(Move.id) == col(Relocation.move_id))
-        .where(col(Move.source_id).in_(carried_here) | col(Move.target_id).in_(carried_here))
-    )
-    rows = select(Mailbox.email).where(
-        col(Mailbox.purge_since).is_not(None),
-        col(Mailbox.address_id).in_(carried_here) | col(Mailbox.id).in_(moved),
-    )
-    return tuple(sorted(set(session.exec(rows)) - living))
+def _purges(session: Session, addresses: Sequence[Address], living: set[str]) -> tuple[str, ...]:
+    """Deleted mailboxes of which a host with these addresses must keep no mail.
+
+    What lives there again stays.
+    """
+    pending = session.connection().execute(_PENDING_PURGES).all()
+    if not pending:
+        return ()
+    here = {address.id for address in addresses}
+    ends = col(Move.source_id).in_(here) | col(Move.target_id).in_(here)
+    moved = select(Relocation.mailbox_id).join(Move, col(Move.id) == col(Relocation.move_id))
+    copied = set(session.exec(moved.where(ends)))
+    found = {
+        email
+        for mailbox_id, email, address_id in pending
+        if address_id in here or mailbox_id in copied
+    }
+    return tuple(sorted(found - living))
 
 
 def _tls(vault: Vault, host: Host, row: Certificate | None) -> TlsSpec:

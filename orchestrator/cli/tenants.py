@@ -3,13 +3,17 @@
 from uuid import UUID
 
 import rich_click as click
+from sqlmodel import Session
 
 from orchestrator.cli.app import App, json_option, pass_app, show
 from orchestrator.db import reading, writing
 from orchestrator.errors import NotFound
+from orchestrator.models import Workspace
 from orchestrator.services import keys as key_service
+from orchestrator.services import logins as login_service
 from orchestrator.services import mailboxes as mailbox_service
 from orchestrator.services import workspaces as workspace_service
+from orchestrator.services.mailboxes import Placed
 
 
 @click.group()
@@ -132,8 +136,43 @@ def password(app: App, email: str, workspace: str) -> None:
     Example: `mailfleet mailboxes password alice@acme.com --workspace acme`
     """
     with reading(app.engine) as session:
-        owner = workspace_service.get_by_slug(session, workspace)
-        held = {placed.mailbox.email: placed for placed in mailbox_service.list_(session, owner)}
-        if email not in held:
-            raise NotFound(f"{workspace} has no mailbox {email}")
-        click.echo(app.vault.decrypt(held[email].mailbox.password))
+        _, placed = _find(session, workspace, email)
+        click.echo(app.vault.decrypt(placed.mailbox.password))
+
+
+@mailboxes.command()
+@click.argument("email")
+@click.option("--workspace", required=True, help="The tenant's slug.")
+@pass_app
+def suspend(app: App, email: str, workspace: str) -> None:
+    """Let nobody log in to a mailbox, nor send from it; mail to it is kept.
+
+    Example: `mailfleet mailboxes suspend alice@acme.com --workspace acme`
+    """
+    with writing(app.engine) as session:
+        owner, placed = _find(session, workspace, email)
+        login_service.suspend(session, owner, placed.mailbox.id)
+    click.echo(f"suspended {email}")
+
+
+@mailboxes.command()
+@click.argument("email")
+@click.option("--workspace", required=True, help="The tenant's slug.")
+@pass_app
+def resume(app: App, email: str, workspace: str) -> None:
+    """End a mailbox's suspension; its password is what it was.
+
+    Example: `mailfleet mailboxes resume alice@acme.com --workspace acme`
+    """
+    with writing(app.engine) as session:
+        owner, placed = _find(session, workspace, email)
+        login_service.resume(session, owner, placed.mailbox.id)
+    click.echo(f"resumed {email}")
+
+
+def _find(session: Session, workspace: str, email: str) -> tuple[Workspace, Placed]:
+    owner = workspace_service.get_by_slug(session, workspace)
+    held = {placed.mailbox.email: placed for placed in mailbox_service.list_(session, owner)}
+    if email not in held:
+        raise NotFound(f"{workspace} has no mailbox {email}")
+    return owner, held[email]

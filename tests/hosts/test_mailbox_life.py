@@ -194,6 +194,13 @@ def test_who_is_suspended_gets_mail_but_no_login(box: Box) -> None:
     wait_for("its mail", lambda: sorted(box.subjects()) == ["kept by mx1", "kept by mx2"])
 
 
+def test_an_operator_suspends_and_resumes(box: Box, operator: Operator) -> None:
+    for command, status in (("suspend", {"suspended"}), ("resume", {"provisioning", "active"})):
+        told = operator.ok("mailfleet", "mailboxes", command, box.email, "--workspace", "acme")
+        assert box.email in told
+        assert box.tenant.data("GET", box.path())["status"] in status
+
+
 def test_a_session_of_a_former_password_ends_after_a_crash_too(
     box: Box, operator: Operator
 ) -> None:
