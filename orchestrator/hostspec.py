@@ -58,7 +58,8 @@ class MailboxSpec:
     """A mailbox that lives on this host, and the dedicated IP that its mail leaves from.
 
     ``quota_mib`` is in MiB, 0 for none. While it is ``held`` its owner can send, but mail to
-    it waits in the queue and nobody can open it: it is being copied to another host.
+    it waits in the queue and nobody can open it: it is being copied to another host. Mail to
+    its ``aliases`` is its own, and its owner may send with them.
     """
 
     email: str
@@ -66,6 +67,7 @@ class MailboxSpec:
     egress_ip: str
     quota_mib: int
     held: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class RemoteMailboxSpec:
     email: str
     hostname: str
     former_ip: str | None = None
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ class HostSpec:
 
     ``address`` is the host's own IPv4 address, from which bounces and the postmaster's mail
     leave under ``hostname``; tenants never send from it. ``domains`` are the proven domains
-    for which the host accepts mail. Sizes are in bytes.
+    for which the host accepts mail. ``purges`` are deleted mailboxes of which no mail may be
+    left. Sizes are in bytes.
     """
 
     hostname: str
@@ -117,6 +121,7 @@ class HostSpec:
     probes: tuple[ProbeSpec, ...]
     tls: TlsSpec
     message_size_limit: int
+    purges: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:

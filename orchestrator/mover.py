@@ -215,7 +215,9 @@ class _Step:
             if waiting:
                 relocations.note(session, move, waiting, DNS_SECONDS)
                 return False
-        emails = [mailbox.email for _, mailbox in self._gather()]
+        self._gather()
+        with self._changing() as (session, move):
+            emails = relocations.senders(session, move)
         queued = postqueue.waiting(self._pool, self._source.ssh, emails)
         if queued:
             text = f"{len(queued)} messages of theirs wait on {self._source.ssh.name}"

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from orchestrator.backoff import delay
 from orchestrator.db import reading, writing
-from orchestrator.errors import NotFound, Upstream
+from orchestrator.errors import Conflict, NotFound, Upstream
 from orchestrator.mail import submission
 from orchestrator.mail.types import MailboxAccess
 from orchestrator.models import Workspace, utcnow
@@ -46,7 +46,7 @@ class Postman:
         message = scheduled.unseal(self._vault, task)
         try:
             done = submission.submit(self._connections, self._access(task), message)
-        except NotFound as error:
+        except (NotFound, Conflict) as error:
             with writing(self._engine) as session:
                 scheduled.failed(session, task, str(error))
         except Upstream as error:

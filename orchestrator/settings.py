@@ -203,6 +203,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Largest request body of the API.
     request_size_limit: int = 40 * 1024 * 1024
     mailbox_quota_mib: int = 1024
+    #: The most that a tenant may give a mailbox.
+    mailbox_quota_max_mib: int = 51_200
     #: Whether mail targets on private or loopback addresses are allowed (the lab needs it).
     allow_private_targets: bool = False
 

@@ -2,15 +2,17 @@
 
 from functools import partial
 
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
 from api import docs
 from api.adbtd import (
+    aliases,
     domains,
     ips,
     keys,
+    logins,
     mailboxes,
     orders,
     receive,
@@ -35,6 +37,8 @@ HANDLERS = [
     *domains.HANDLERS,
     *ips.HANDLERS,
     *mailboxes.HANDLERS,
+    *logins.HANDLERS,
+    *aliases.HANDLERS,
     *send.HANDLERS,
     *scheduled.HANDLERS,
     *templates.HANDLERS,
@@ -49,8 +53,11 @@ def create_app(core: Core) -> Litestar:
     def provide_core() -> Core:
         return core
 
+    # Litestar wraps a handler anew whenever another one of its path is registered; the third
+    # breaks the first. A router's are registered together.
+    handlers = Router("/", route_handlers=docs.describe(HANDLERS, DOCUMENTED))
     return Litestar(
-        docs.describe(HANDLERS, DOCUMENTED),
+        [handlers],
         path=BASE_PATH,
         request_class=StrictRequest,
         dependencies={

@@ -4,7 +4,7 @@ from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from api.adbtd import schemas, translate
-from api.adbtd.requests import FromCaller, FromCore, parse_id
+from api.adbtd.requests import Fate, FromCaller, FromCore, parse_id
 from orchestrator.db import reading, writing
 from orchestrator.models import DomainMode
 from orchestrator.services import conditions, dkim_rotation, registrations
@@ -62,11 +62,12 @@ def add_domain(
     "/domains/{domain_id:str}", status_code=200, sync_to_thread=True, tags=TAGS, right=Right.WRITE
 )
 def delete_domain(
-    core: FromCore, caller: FromCaller, domain_id: FromPath[str]
+    core: FromCore, caller: FromCaller, domain_id: FromPath[str], mail: Fate = "keep"
 ) -> schemas.Data[schemas.DomainDeleted]:
-    """Delete a domain and its mailboxes."""
+    """Delete a domain and its mailboxes; with mail=purge their mail, too."""
+    key, purge = parse_id("dom", domain_id), mail == "purge"
     with writing(core.engine) as session:
-        count = service.delete(session, caller.workspace, parse_id("dom", domain_id))
+        count = service.delete(session, caller.workspace, key, purge=purge)
     return schemas.Data(schemas.DomainDeleted(deleted_mailboxes=count))
 
 

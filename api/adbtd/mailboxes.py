@@ -4,7 +4,7 @@ from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from api.adbtd import schemas, translate
-from api.adbtd.requests import FromCaller, FromCore, parse_id
+from api.adbtd.requests import Fate, FromCaller, FromCore, parse_id
 from orchestrator.db import reading, writing
 from orchestrator.services import conditions
 from orchestrator.services import mailboxes as service
@@ -52,11 +52,12 @@ def create_mailboxes(
     right=Right.WRITE,
 )
 def delete_mailbox(
-    core: FromCore, caller: FromCaller, mailbox_id: FromPath[str]
+    core: FromCore, caller: FromCaller, mailbox_id: FromPath[str], mail: Fate = "keep"
 ) -> schemas.Data[schemas.MailboxDeleted]:
-    """Delete a mailbox."""
+    """Delete a mailbox; with mail=purge its mail, too."""
+    key, purge = parse_id("mb", mailbox_id), mail == "purge"
     with writing(core.engine) as session:
-        row = service.delete(session, caller.workspace, parse_id("mb", mailbox_id))
+        row = service.delete(session, caller.workspace, key, purge=purge)
     return schemas.Data(schemas.MailboxDeleted(deleted=row.email))
 
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
-from api.adbtd import schemas
+from api.adbtd import mailbox_schemas, schemas
 from orchestrator import models
 from orchestrator.conditions import Status, Type
 from orchestrator.dns.records import ExpectedRecord, Purpose
-from orchestrator.mail.types import Folder, FolderPage, MessageDetail, MessageSummary
+from orchestrator.mail.types import Folder, FolderPage, MessageDetail, MessageSummary, QuotaUsage
 from orchestrator.services import status
 from orchestrator.services.conditions import Observed
 from orchestrator.services.mailboxes import Placed
@@ -186,6 +186,28 @@ def mailbox(placed: Placed, observed: Observed) -> schemas.Mailbox:
         status=status.mailbox_status(row, its_domain, host, observed),
         created_at=timestamp(row.created_at),
     )
+
+
+def login(row: models.Mailbox, password: str) -> mailbox_schemas.Login:
+    """POST /mailboxes/:id/password."""
+    return mailbox_schemas.Login(id=public_id("mb", row.id), email=row.email, password=password)
+
+
+def quota(row: models.Mailbox) -> mailbox_schemas.Quota:
+    """PATCH /mailboxes/:id."""
+    return mailbox_schemas.Quota(
+        id=public_id("mb", row.id), email=row.email, quota_mib=row.quota_mib
+    )
+
+
+def usage(seen: QuotaUsage) -> mailbox_schemas.Usage:
+    """GET /mailboxes/:id/quota."""
+    return mailbox_schemas.Usage(used_kib=seen.used_kib, limit_kib=seen.limit_kib)
+
+
+def alias(row: models.Alias) -> mailbox_schemas.Alias:
+    """An item of GET /mailboxes/:id/aliases; also the answer of POST."""
+    return mailbox_schemas.Alias(email=row.email, created_at=timestamp(row.created_at))
 
 
 def mailbox_order(order: models.Order) -> schemas.MailboxOrder:

@@ -4,6 +4,7 @@ import rich_click as click
 
 from orchestrator.cli.app import App, json_option, pass_app, show
 from orchestrator.db import reading, writing
+from orchestrator.services import logins as login_service
 from orchestrator.services import mailboxes as mailbox_service
 from orchestrator.services import workspaces as workspace_service
 
@@ -77,3 +78,35 @@ def password(app: App, email: str, workspace: str) -> None:
         owner = workspace_service.get_by_slug(session, workspace)
         placed = mailbox_service.get_by_email(session, owner, email)
         click.echo(app.vault.decrypt(placed.mailbox.password))
+
+
+@mailboxes.command()
+@click.argument("email")
+@click.option("--workspace", required=True, help="The tenant's slug.")
+@pass_app
+def suspend(app: App, email: str, workspace: str) -> None:
+    """Let nobody log in to a mailbox, nor send from it; mail to it is kept.
+
+    Example: `mailfleet mailboxes suspend alice@acme.com --workspace acme`
+    """
+    with writing(app.engine) as session:
+        owner = workspace_service.get_by_slug(session, workspace)
+        placed = mailbox_service.get_by_email(session, owner, email)
+        login_service.suspend(session, owner, placed.mailbox.id)
+    click.echo(f"suspended {email}")
+
+
+@mailboxes.command()
+@click.argument("email")
+@click.option("--workspace", required=True, help="The tenant's slug.")
+@pass_app
+def resume(app: App, email: str, workspace: str) -> None:
+    """End a mailbox's suspension; its password is what it was.
+
+    Example: `mailfleet mailboxes resume alice@acme.com --workspace acme`
+    """
+    with writing(app.engine) as session:
+        owner = workspace_service.get_by_slug(session, workspace)
+        placed = mailbox_service.get_by_email(session, owner, email)
+        login_service.resume(session, owner, placed.mailbox.id)
+    click.echo(f"resumed {email}")

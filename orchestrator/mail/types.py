@@ -127,6 +127,14 @@ class AttachmentContent:
 
 
 @dataclass(frozen=True)
+class QuotaUsage:
+    """How full a mailbox is, in KiB; ``limit_kib`` is None where there is none."""
+
+    used_kib: int
+    limit_kib: int | None
+
+
+@dataclass(frozen=True)
 class MessageDetail:
     """One message with its decoded bodies."""
 

@@ -28,6 +28,7 @@ from orchestrator.models.observed import Condition, EgressProbe
 from orchestrator.models.outgoing import ScheduledMessage, ScheduledState, Template
 from orchestrator.models.requests import Bucket, RateBucket, RecordedRequest
 from orchestrator.models.tenants import (
+    Alias,
     ApiKey,
     KeyScope,
     Mailbox,
@@ -44,6 +45,7 @@ __all__ = [
     "AddressEvent",
     "AddressEventKind",
     "AddressState",
+    "Alias",
     "ApiKey",
     "BillingAccount",
     "Bucket",

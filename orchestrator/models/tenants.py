@@ -1,11 +1,11 @@
-"""Tenants: workspaces with their keys, orders and mailboxes."""
+"""Tenants: workspaces with their keys, orders, mailboxes and aliases."""
 
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, Index, text
+from sqlalchemy import JSON, Index, UniqueConstraint, text
 from sqlmodel import Field
 
 from orchestrator.models.base import Row, UtcDateTime, as_text
@@ -103,6 +103,12 @@ class Mailbox(Row, table=True):
             sqlite_where=text("deleted_at IS NULL"),
             postgresql_where=text("deleted_at IS NULL"),
         ),
+        Index(
+            "ix_mailbox_purged",
+            "email",
+            sqlite_where=text("purge_since IS NOT NULL"),
+            postgresql_where=text("purge_since IS NOT NULL"),
+        ),
     )
 
     workspace_id: UUID = Field(foreign_key="workspace.id", index=True)
@@ -112,4 +118,20 @@ class Mailbox(Row, table=True):
     password: str
     password_hash: str
     quota_mib: int
+    #: Since when its password or its suspension is as it is now; None: from the beginning.
+    login_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    suspended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: Since when its mail must be on no host any more; None for ever after most deletions.
+    purge_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Alias(Row, table=True):
+    """A further address of a mailbox: mail to it is the mailbox's, and it may send with it."""
+
+    __table_args__ = (UniqueConstraint("email", "workspace_id"),)
+
+    workspace_id: UUID = Field(foreign_key="workspace.id")
+    mailbox_id: UUID = Field(foreign_key="mailbox.id", index=True)
+    domain_id: UUID = Field(foreign_key="domain.id", index=True)
+    email: str

@@ -17,6 +17,7 @@ from orchestrator.errors import Conflict
 from orchestrator.models import (
     Address,
     AddressEventKind,
+    Alias,
     Domain,
     Host,
     Mailbox,
@@ -170,6 +171,13 @@ def living(session: Session, move: Move) -> list[Moving]:
         .order_by(col(Mailbox.id))
     )
     return list(session.exec(rows).all())
+
+
+def senders(session: Session, move: Move) -> list[str]:
+    """The addresses that the mailboxes of the move send from: their own and their aliases."""
+    owners = {mailbox.id: mailbox.email for _, mailbox in living(session, move)}
+    aliases = select(Alias.email).where(col(Alias.mailbox_id).in_(owners))
+    return [*owners.values(), *session.exec(aliases)]
 
 
 def hold(session: Session, move: Move, rows: Sequence[Relocation]) -> None:

@@ -7,7 +7,7 @@ from orchestrator.models import Condition, Domain, Host, Mailbox
 from orchestrator.services.conditions import Observed
 
 DomainStatus = Literal["verified", "pending", "failed"]
-MailboxStatus = Literal["active", "provisioning"]
+MailboxStatus = Literal["active", "provisioning", "suspended"]
 
 
 def domain_status(domain: Domain, observed: Observed) -> DomainStatus:
@@ -36,11 +36,13 @@ def holds(domain: Domain, type_: Type, observed: Observed) -> bool:
 def mailbox_status(
     mailbox: Mailbox, domain: Domain, host: Host, observed: Observed
 ) -> MailboxStatus:
-    """Active once its host was seen converged after mailbox and domain came to be in its spec."""
+    """Active once its host was seen converged after mailbox, login and domain came to its spec."""
+    if mailbox.suspended_at is not None:
+        return "suspended"
     converged = observed.get((host.id, Type.CONVERGED))
     if domain.verified_at is None or host.applied_at is None or converged is None:
         return "provisioning"
-    wanted_since = max(mailbox.created_at, domain.verified_at)
+    wanted_since = max(mailbox.login_since or mailbox.created_at, domain.verified_at)
     if converged.known is Status.TRUE and host.applied_at > wanted_since:
         return "active"
     return "provisioning"

@@ -88,6 +88,15 @@ def _split(text: str, field: str) -> tuple[str, str]:
     return local, domain
 
 
+def password(text: str, *, field: str = "password") -> str:
+    """A password that a person chose: of characters that every client sends the same way."""
+    if not 12 <= len(text) <= 128:
+        raise Invalid(f"{field} is not 12 to 128 characters long", field=field)
+    if not (text.isascii() and text.isprintable()):
+        raise Invalid(f"{field} holds something else than printable ASCII characters", field=field)
+    return text
+
+
 def ip(text: str, *, field: str = "ip", loopback: bool = False) -> str:
     """A unicast IPv4 or IPv6 address in its canonical form; of this machine where allowed."""
     try:

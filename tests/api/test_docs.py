@@ -17,7 +17,7 @@ def test_the_description_names_every_documented_route(anonymous: Client) -> None
         for path, item in description["paths"].items()
         for method in item
     }
-    assert routes == {
+    assert routes >= {
         ("GET", "/api/v1/me"),
         ("GET", "/api/v1/orders"),
         ("GET", "/api/v1/orders/:id"),

@@ -29,8 +29,8 @@ from orchestrator.models import (
     utcnow,
 )
 
-#: The table and the prefix of each kind of id; ``uid`` and ``number`` are of messages and their
-#: attachments within a mailbox.
+#: The table and the prefix of each kind of id; those of
+#: ``WITHIN`` are of messages, attachments and aliases within a mailbox.
 TABLES: dict[str, tuple[Any, str]] = {
     "domain_id": (Domain, "dom"),
     "ip_id": (Address, "ip"),
@@ -40,13 +40,16 @@ TABLES: dict[str, tuple[Any, str]] = {
     "template_id": (Template, "tpl"),
     "scheduled_id": (ScheduledMessage, "sch"),
 }
-NUMBERS = {"uid": "1", "number": "1"}
+WITHIN = {"uid": "1", "number": "1", "email": "info@acme.com"}
 MESSAGE = {"to": "x@example.com", "subject": "s", "text": "t"}
 TEMPLATE = {"name": "welcome", "subject": "s", "text": "t"}
 #: A body that is in order, for the routes with an id that take one.
 BODIES: dict[str, Any] = {
     "POST /mailboxes/{mailbox_id:str}/send": MESSAGE,
     "POST /mailboxes/{mailbox_id:str}/send/batch": {"messages": [MESSAGE]},
+    "POST /mailboxes/{mailbox_id:str}/password": {},
+    "PATCH /mailboxes/{mailbox_id:str}": {"quotaMib": 1},
+    "POST /mailboxes/{mailbox_id:str}/aliases": {"email": "sales@acme.com"},
     "PUT /templates/{template_id:str}": TEMPLATE,
     "POST /templates/{template_id:str}/render": {"variables": {}},
 }
@@ -80,13 +83,18 @@ def owned(store: Store) -> dict[str, str]:
         client.headers.update(bearer)
         box = client.get(f"{BASE_PATH}/mailboxes").json()["data"][0]["id"]
         later = {**MESSAGE, "sendAt": (utcnow() + timedelta(days=1)).isoformat()}
-        for path, body in ((f"/mailboxes/{box}/send", later), ("/templates", TEMPLATE)):
+        alias = {"email": WITHIN["email"]}
+        for path, body in (
+            (f"/mailboxes/{box}/send", later),
+            ("/templates", TEMPLATE),
+            (f"/mailboxes/{box}/aliases", alias),
+        ):
             answer = client.post(f"{BASE_PATH}{path}", json=body)
             assert answer.status_code == 200, answer.text
     with db.reading(store.engine) as session:
         rows = {name: session.exec(select(table)).first() for name, (table, _) in TABLES.items()}
     ids = {name: f"{TABLES[name][1]}_{row.id.hex}" for name, row in rows.items() if row}
-    return {**ids, **NUMBERS}
+    return {**ids, **WITHIN}
 
 
 def _everything(store: Store) -> dict[UUID, Any]:
@@ -104,7 +112,7 @@ def test_what_is_not_ones_own_is_not_found(store: Store, owned: dict[str, str], 
     before = _everything(store)
     with TestClient(create_app(store.settings)) as client:
         client.headers["Authorization"] = bearer
-        for ids in (owned, *({**kind, **NUMBERS} for kind in (nothing, malformed, swapped))):
+        for ids in (owned, *({**kind, **WITHIN} for kind in (nothing, malformed, swapped))):
             method, path = route.partition(" ")[0], _path(route, ids)
             answer = client.request(method, path, json=BODIES.get(route))
             assert answer.status_code == 404, (route, answer.text)
@@ -131,4 +139,4 @@ def test_the_same_ids_are_found_by_their_owner(store: Store, owned: dict[str, st
         for name, (table, _) in TABLES.items():
             assert session.get(table, UUID(hex=owned[name].partition("_")[2])) is not None
     used = {found for route in WITH_IDS for found in re.findall(r"\{(\w+):", route)}
-    assert used == {*TABLES, *NUMBERS}
+    assert used == {*TABLES, *WITHIN}
