@@ -22,7 +22,7 @@ from orchestrator.hosts.jobs import Job, Outcome
 from orchestrator.hosts.probe import Observed, Watch, probe
 from orchestrator.hosts.ssh import Pool, SshTarget
 from orchestrator.hosts.workers import Workers
-from orchestrator.hostspec import HostSpec, RenderedFile, mail_home
+from orchestrator.hostspec import HostSpec, RenderedFile
 from orchestrator.models import Host
 from orchestrator.plan import Plan
 from orchestrator.rendering import TemplateSet, requirements
@@ -267,5 +267,5 @@ def watch(wanted: Wanted) -> Watch:
         units=tuple(required.units.values()),
         packages=required.packages,
         entries=required.entries,
-        purged=tuple(mail_home(email) for email in wanted.spec.purges),
+        purged=tuple(store.home for store in wanted.spec.purges),
     )

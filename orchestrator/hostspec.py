@@ -10,15 +10,26 @@ import ipaddress
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 OsName = Literal["debian12", "debian13"]
 
 
-def mail_home(email: str) -> str:
-    """Where a host keeps the mail of a mailbox."""
-    local, _, domain = email.rpartition("@")
-    return f"/var/vmail/{domain}/{local}"
+class MailStore(NamedTuple):
+    """Where a host keeps the mail of a mailbox.
+
+    Below a directory of its workspace: an address that another workspace comes to have finds no
+    mail of its former owner. Mailboxes from before there were such directories have none.
+    """
+
+    email: str
+    directory: str = ""
+
+    @property
+    def home(self) -> str:
+        """The path."""
+        local, _, domain = self.email.rpartition("@")
+        return "/".join(["/var/vmail", *filter(None, [self.directory]), domain, local])
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,12 @@ class MailboxSpec:
     quota_mib: int
     held: bool = False
     aliases: tuple[str, ...] = ()
+    directory: str = ""
+
+    @property
+    def store(self) -> MailStore:
+        """Where its mail is."""
+        return MailStore(self.email, self.directory)
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,12 @@ class RemoteMailboxSpec:
     hostname: str
     former_ip: str | None = None
     aliases: tuple[str, ...] = ()
+    directory: str = ""
+
+    @property
+    def store(self) -> MailStore:
+        """Where its mail was, and is that which comes late."""
+        return MailStore(self.email, self.directory)
 
 
 @dataclass(frozen=True)
@@ -121,7 +144,7 @@ class HostSpec:
     probes: tuple[ProbeSpec, ...]
     tls: TlsSpec
     message_size_limit: int
-    purges: tuple[str, ...] = ()
+    purges: tuple[MailStore, ...] = ()
 
     @cached_property
     def digest(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.hosts.probe import FileState, Observed
-from orchestrator.hostspec import RenderedFile, mail_home
+from orchestrator.hostspec import MailStore, RenderedFile
 from orchestrator.rendering.requirements import Requirements
 
 #: Least entries of which a share means anything.
@@ -94,7 +94,7 @@ class Plan:
     #: Whether sessions go on, or may, that logins of before the push began.
     sessions: bool = False
     #: Deleted mailboxes of which mail is left, or may be.
-    purges: tuple[str, ...] = ()
+    purges: tuple[MailStore, ...] = ()
     #: Where the host comes to serve less than it does.
     removals: tuple[Removal, ...] = ()
 
@@ -165,7 +165,7 @@ def compare(
     files: Sequence[RenderedFile],
     required: Requirements,
     observed: Observed,
-    purges: Sequence[str] = (),
+    purges: Sequence[MailStore] = (),
 ) -> Plan:
     """What must change, without the diffs.
 
@@ -179,7 +179,7 @@ def compare(
     leftovers = tuple(sorted(path for path in observed.files if path not in known))
     daemons = _daemons(files, required, observed)
     sessions = observed.applied.get(SESSIONS, "") != sessions_digest(files, required)
-    left = tuple(email for email in purges if mail_home(email) not in observed.purged)
+    left = tuple(store for store in purges if store.home not in observed.purged)
     changes = [
         *(Change(Action.INSTALL, name, "not installed") for name in packages),
         *([Change(Action.CREATE, "accounts and directories")] if accounts else []),
@@ -195,7 +195,7 @@ def compare(
             if sessions and all(file.path != required.logins for file, _ in changed)
             else []
         ),
-        *(Change(Action.DELETE, mail_home(email), "the mailbox is deleted") for email in left),
+        *(Change(Action.DELETE, store.home, "the mailbox is deleted") for store in left),
     ]
     return Plan(
         packages=packages,

@@ -14,6 +14,7 @@ from orchestrator.hostspec import (
     DkimKeySpec,
     HostSpec,
     MailboxSpec,
+    MailStore,
     OsName,
     ProbeSpec,
     RemoteMailboxSpec,
@@ -37,9 +38,9 @@ from orchestrator.models import (
 from orchestrator.secrets import Vault
 
 #: Made once: every pass asks, and making it costs more than asking.
-_PENDING_PURGES = columns(col(Mailbox.id), col(Mailbox.email), col(Mailbox.address_id)).where(
-    col(Mailbox.purge_since).is_not(None)
-)
+_PENDING_PURGES = columns(
+    col(Mailbox.id), col(Mailbox.email), col(Mailbox.directory), col(Mailbox.address_id)
+).where(col(Mailbox.purge_since).is_not(None))
 
 
 def mail_hosts(session: Session, workspace_id: UUID | None) -> list[Host]:
@@ -122,7 +123,7 @@ def build(
         tls=_tls(vault, host, own.certificate),
         message_size_limit=message_size_limit,
         purges=_purges(
-            session, own.addresses, {m.email for m in local} | {m.email for m in remote}
+            session, own.addresses, {m.store for m in local} | {m.store for m in remote}
         ),
     )
 
@@ -172,6 +173,7 @@ def _mailboxes(
         columns(
             col(Mailbox.id),
             col(Mailbox.email),
+            col(Mailbox.directory),
             col(Mailbox.password_hash),
             col(Mailbox.quota_mib),
             col(Mailbox.suspended_at).is_not(None),
@@ -191,16 +193,16 @@ def _mailboxes(
     passages = transit.passages(session)
     aliases = _aliases(session, domains)
     found = session.connection().execute(rows)
-    for mailbox_id, email, password_hash, quota_mib, suspended, ip, hostname in found:
+    for mailbox_id, email, directory, password_hash, quota_mib, suspended, ip, hostname in found:
         known = aliases.get(mailbox_id, ())
         passage = passages.get(mailbox_id)
         held = passage is not None and passage.state is RelocationState.HELD
         here = passage.ip_on(host.id) if passage else None
         if hostname == host.hostname or (held and here):
             login = secrets.LOCKED if suspended else password_hash
-            local.append(MailboxSpec(email, login, here or ip, quota_mib, held, known))
+            local.append(MailboxSpec(email, login, here or ip, quota_mib, held, known, directory))
         else:
-            remote.append(RemoteMailboxSpec(email, hostname, here, known))
+            remote.append(RemoteMailboxSpec(email, hostname, here, known, directory))
     return tuple(local), tuple(remote)
 
 
@@ -217,8 +219,10 @@ def _aliases(session: Session, domains: list[Domain]) -> dict[UUID, tuple[str, .
     return found
 
 
-def _purges(session: Session, addresses: Sequence[Address], living: set[str]) -> tuple[str, ...]:
-    """Deleted mailboxes of which a host with these addresses must keep no mail.
+def _purges(
+    session: Session, addresses: Sequence[Address], living: set[MailStore]
+) -> tuple[MailStore, ...]:
+    """Mail of deleted mailboxes that a host with these addresses must not keep.
 
     What lives there again stays.
     """
@@ -230,8 +234,8 @@ def _purges(session: Session, addresses: Sequence[Address], living: set[str]) ->
     moved = select(Relocation.mailbox_id).join(Move, col(Move.id) == col(Relocation.move_id))
     copied = set(session.exec(moved.where(ends)))
     found = {
-        email
-        for mailbox_id, email, address_id in pending
+        MailStore(email, directory)
+        for mailbox_id, email, directory, address_id in pending
         if address_id in here or mailbox_id in copied
     }
     return tuple(sorted(found - living))

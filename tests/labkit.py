@@ -14,6 +14,7 @@ import httpx
 from sqlalchemy import Engine
 
 from orchestrator import db
+from orchestrator.hostspec import MailStore
 from orchestrator.models import AddressState, utcnow
 from orchestrator.services import addresses
 
@@ -116,6 +117,11 @@ class Tenant:
         """The mailbox of that address."""
         rows = self.data("GET", "/mailboxes")
         return next(row for row in rows if row["email"] == email)
+
+    def home(self, email: str) -> str:
+        """Where the host of one of its mailboxes keeps the mail."""
+        directory = self.data("GET", "/me")["workspace"]["id"].removeprefix("ws_")
+        return MailStore(email, directory).home
 
 
 def mint_key(operator: Operator, workspace: str) -> str:

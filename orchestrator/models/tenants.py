@@ -118,6 +118,8 @@ class Mailbox(Row, table=True):
     password: str
     password_hash: str
     quota_mib: int
+    #: Below which its mail is on its host: see ``hostspec.MailStore``.
+    directory: str = ""
     #: Since when its password or its suspension is as it is now; None: from the beginning.
     login_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
     suspended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -12,10 +12,10 @@ from orchestrator.hostspec import (
     DkimKeySpec,
     HostSpec,
     MailboxSpec,
+    MailStore,
     OsName,
     RemoteMailboxSpec,
     RenderedFile,
-    mail_home,
 )
 from orchestrator.rendering import filters
 from orchestrator.rendering.templates import SUFFIX, TemplateSet, built_in
@@ -151,7 +151,7 @@ def _check(spec: HostSpec) -> None:
     if not used | {m.former_ip for m in spec.remote_mailboxes if m.former_ip} <= own:
         raise Invalid("a sender leaves from an address that the host does not have")
     boxes: list[MailboxSpec | RemoteMailboxSpec] = [*spec.mailboxes, *spec.remote_mailboxes]
-    if set(spec.purges) & {box.email for box in boxes}:
+    if set(spec.purges) & {box.store for box in boxes}:
         raise Invalid("the mail of a mailbox that lives is to be removed")
     emails = [email for box in boxes for email in (box.email, *box.aliases)]
     if len(set(emails)) != len(emails):
@@ -173,8 +173,8 @@ def _key_path(key: DkimKeySpec) -> str:
     return f"/etc/opendkim/keys/{name}.private"
 
 
-def _home(email: str) -> str:
-    return mail_home(filters.email(email))
+def _home(mailbox: MailboxSpec | RemoteMailboxSpec) -> str:
+    return MailStore(filters.email(mailbox.email), filters.directory(mailbox.directory)).home
 
 
 def _quota_12(mib: int) -> str:

@@ -66,7 +66,7 @@ def create(
     lock(session, Workspace, [workspace.id])
     domains = domains_of(session, workspace, wanted)
     require_new(session, workspace, wanted)
-    _require_purged(session, wanted)
+    _require_purged(session, workspace, wanted)
     load = _load(session, workspace)
     for email, (password, password_hash) in zip(wanted, credentials, strict=True):
         address_id = min(load, key=lambda id_: (load[id_], id_))
@@ -80,6 +80,7 @@ def create(
                 password=password,
                 password_hash=password_hash,
                 quota_mib=settings.mailbox_quota_mib,
+                directory=workspace.id.hex,
             )
         )
     order = Order(workspace_id=workspace.id, kind=OrderKind.MAILBOXES, detail={"emails": wanted})
@@ -134,10 +135,11 @@ def require_new(session: Session, workspace: Workspace, emails: list[str]) -> No
         raise Conflict(f"the alias {taken} exists already")
 
 
-def _require_purged(session: Session, emails: list[str]) -> None:
-    # Whoever's it was: a host keeps mail by address alone.
+def _require_purged(session: Session, workspace: Workspace, emails: list[str]) -> None:
     rows = select(Mailbox.email).where(
-        col(Mailbox.purge_since).is_not(None), col(Mailbox.email).in_(emails)
+        Mailbox.workspace_id == workspace.id,
+        col(Mailbox.purge_since).is_not(None),
+        col(Mailbox.email).in_(emails),
     )
     waiting = session.exec(rows.order_by(Mailbox.email)).first()
     if waiting is not None:
@@ -209,7 +211,8 @@ def delete(
 ) -> Mailbox:
     """Delete a mailbox; hosts forget it with their next pass.
 
-    :param purge: remove its mail from their disks, too; else who makes the mailbox anew has it.
+    :param purge: remove its mail from their disks, too; else its workspace has it again
+        when it makes the mailbox anew.
     """
     lock(session, Workspace, [workspace.id])
     placed = get(session, workspace, mailbox_id)

@@ -39,7 +39,7 @@ class Box:
 
     @property
     def home(self) -> str:
-        return f"/var/vmail/{DOMAIN}/{self.email.partition('@')[0]}"
+        return self.tenant.home(self.email)
 
     @property
     def tls(self) -> ssl.SSLContext:

@@ -286,7 +286,7 @@ def test_a_tenant_moves_with_all_of_its_mail(  # noqa: PLR0917 - fixtures
     # Nobody serves it on the old host, and nothing is left there.
     with pytest.raises(IMAPClientError):
         imap(lab, source, secret)
-    assert machines[old].run("test", "-e", f"/var/vmail/{DOMAIN}/{NAME}").returncode != 0
+    assert not machines[old].sh(f"find /var/vmail -path '*/{DOMAIN}/{NAME}'")
     rows = {row["ip"]: row for row in operator.json("mailfleet", "addresses", "list")}
     assert (rows[ip]["state"], rows[ip]["workspace"]) == ("cooldown", None)
     assert rows[target]["workspace"] == SLUG

@@ -21,6 +21,7 @@ from orchestrator.hostspec import (
     DkimKeySpec,
     HostSpec,
     MailboxSpec,
+    MailStore,
     OsName,
     ProbeSpec,
     RemoteMailboxSpec,
@@ -78,7 +79,7 @@ def make_spec(
         probes=tuple(ProbeSpec(f"probe-{a.transport}@{hostname}", a.ip) for a in addresses),
         tls=TlsSpec(certificate, key),
         message_size_limit=26_214_400,
-        purges=("late@acme-mail.net",),
+        purges=(MailStore("late@acme-mail.net"),),
     )
 
 

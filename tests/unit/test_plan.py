@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator import plan as planning
 from orchestrator.hosts.probe import AccountState, FileState, Observed, UnitState
-from orchestrator.hostspec import RenderedFile
+from orchestrator.hostspec import MailStore, RenderedFile
 from orchestrator.plan import Action, UnsafePlan
 from orchestrator.rendering import requirements
 
@@ -159,14 +159,14 @@ def test_sessions_that_a_crash_left_are_cut_by_the_next_push() -> None:
 
 
 def test_mail_of_a_deleted_mailbox_goes_unless_it_was_seen_gone() -> None:
-    emails, observed = ["al@acme.com", "bo@acme.com"], converged()
-    plan = planning.compare(FILES, REQUIRED, observed, emails)
+    mail, observed = [MailStore("al@acme.com"), MailStore("bo@acme.com", "a1")], converged()
+    plan = planning.compare(FILES, REQUIRED, observed, mail)
     assert [(c.action, c.subject) for c in plan.changes] == [
         (Action.DELETE, "/var/vmail/acme.com/al"),
-        (Action.DELETE, "/var/vmail/acme.com/bo"),
+        (Action.DELETE, "/var/vmail/a1/acme.com/bo"),
     ]
     assert plan.carried
     observed.purged = {"/var/vmail/acme.com/al"}
-    assert planning.compare(FILES, REQUIRED, observed, emails).purges == ("bo@acme.com",)
-    observed.purged.add("/var/vmail/acme.com/bo")
-    assert planning.compare(FILES, REQUIRED, observed, emails).empty
+    assert planning.compare(FILES, REQUIRED, observed, mail).purges == (mail[1],)
+    observed.purged.add("/var/vmail/a1/acme.com/bo")
+    assert planning.compare(FILES, REQUIRED, observed, mail).empty

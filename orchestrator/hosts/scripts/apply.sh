@@ -1,7 +1,7 @@
 # Brings one generation of files into force, or leaves everything as it was.
 #
 # $1 is a directory that holds: generation, manifest (table, public, path), delete (paths),
-# digests/DAEMON and digests/sessions, purges (mailbox, home), files/PATH with owner and mode as
+# digests/DAEMON and digests/sessions, purges (homes), files/PATH with owner and mode as
 # they must be, and validate, reload, smoke (shell). With back_to, files and digests are taken
 # from what earlier generations replaced.
 # Prints "step NAME MILLISECONDS" lines, then "done" and what changed in public files as
@@ -225,12 +225,12 @@ commit() {
 
 # All is in force: nothing in here may have it put back. Mail that stays is seen by the next probe.
 purge() {
-  local email home number=0
+  local home number=0
   if [ -s "$stage/purges" ]; then
     mkdir -p -m 0700 $trash
-    awk -F'[:\t]' 'FILENAME != ARGV[3] { here[$1]; next } !($1 in here)' \
+    awk -F: 'FILENAME != ARGV[3] { here[$6]; next } !($1 in here)' \
       $users /etc/dovecot/system-users "$stage/purges" |
-      while IFS=$'\t' read -r email home; do
+      while IFS= read -r home; do
         number=$((number + 1))
         [ ! -e "$home" ] && [ ! -L "$home" ] || mv -T "$home" "$trash/$generation.$number"
       done
