@@ -70,6 +70,7 @@ def chores(control: ControlPlane) -> list[Chore]:
             addresses.end_cooldowns(session, utcnow(), control.settings.cooldown_seconds)
             purge.deleted(session)
             clock.set_right(session, utcnow(), longest)
+            scheduled.set_right(session, utcnow())
 
     def rotate() -> None:
         with reading(control.engine) as session:
