@@ -104,6 +104,7 @@ def chores(control: ControlPlane) -> list[Chore]:
             allowances.forget(session, utcnow())
             idempotency.forget(session, settings, utcnow())
             clock.set_right(session, utcnow(), longest)
+            scheduled.set_right(session, utcnow())
 
     def rotate() -> None:
         with reading(control.engine) as session:

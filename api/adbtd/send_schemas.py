@@ -128,16 +128,21 @@ class ScheduledMessage(Answer):
     response: str
 
 
-class Template(Answer):
-    """A template."""
+class TemplateSummary(Answer):
+    """An item of GET /templates: without its bodies, which may be large."""
 
     id: str
     name: str
     subject: str
-    text: str | None
-    html: str | None
     created_at: str
     updated_at: str
+
+
+class Template(TemplateSummary):
+    """A template."""
+
+    text: str | None
+    html: str | None
 
 
 class TemplateDeleted(Answer):

@@ -106,16 +106,24 @@ def scheduled_message(row: models.ScheduledMessage) -> schemas.ScheduledMessage:
     )
 
 
-def template(row: models.Template) -> schemas.Template:
+def template_summary(row: models.Template) -> schemas.TemplateSummary:
     """An item of GET /templates."""
-    return schemas.Template(
+    return schemas.TemplateSummary(
         id=public_id("tpl", row.id),
         name=row.name,
         subject=row.subject,
-        text=row.text,
-        html=row.html,
         created_at=timestamp(row.created_at),
         updated_at=timestamp(row.updated_at),
+    )
+
+
+def template(row: models.Template) -> schemas.Template:
+    """GET /templates/:id."""
+    base = template_summary(row)
+    return schemas.Template(
+        text=row.text,
+        html=row.html,
+        **{name: getattr(base, name) for name in base.__struct_fields__},
     )
 
 

@@ -25,11 +25,11 @@ def _source(data: schemas.WriteTemplate) -> Source:
 
 
 @get("/templates", sync_to_thread=True, tags=TAGS, right=Right.READ)
-def list_templates(core: FromCore, caller: FromCaller) -> Data[list[schemas.Template]]:
-    """All templates, by name."""
+def list_templates(core: FromCore, caller: FromCaller) -> Data[list[schemas.TemplateSummary]]:
+    """All templates, by name, without their bodies."""
     with reading(core.engine) as session:
         rows = service.list_(session, caller.workspace)
-    return Data([send_translate.template(row) for row in rows])
+    return Data([send_translate.template_summary(row) for row in rows])
 
 
 @post("/templates", status_code=200, sync_to_thread=True, tags=TAGS, right=Right.WRITE)

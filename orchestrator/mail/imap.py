@@ -17,6 +17,8 @@ from orchestrator.mail.types import MailboxAccess
 
 T = TypeVar("T")
 
+#: UIDs are 32-bit numbers that aren't zero (RFC 3501 section 2.3.1.1).
+MAX_UID = 2**32 - 1
 _MAX_FOLDER = 1_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 #: How often one request is answered anew because messages vanished while they were fetched.
@@ -53,10 +55,11 @@ class ImapClient(IMAPClient):  # type: ignore[misc]  # imapclient ships no types
     def _create_IMAP4(self) -> _VerifiedTls:  # noqa: N802 - imapclient's name
         return _VerifiedTls(self._access)
 
-    def choose(self, folder: str, *, readonly: bool) -> int:
-        """Select a folder; gives its number of messages. Raises ``NotFound``."""
+    def choose(self, folder: str, *, readonly: bool) -> tuple[int, int]:
+        """Select a folder; gives its number of messages and its next UID. Raises ``NotFound``."""
         try:
-            return int(self.select_folder(folder, readonly=readonly)[b"EXISTS"])
+            told = self.select_folder(folder, readonly=readonly)
+            return int(told[b"EXISTS"]), int(told.get(b"UIDNEXT", MAX_UID + 1))
         except imaplib.IMAP4.abort:
             raise
         except imaplib.IMAP4.error as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.confined import Confined, ExceededError
 from orchestrator.errors import Invalid, NotFound
-from orchestrator.mail.imap import ImapClient, ask, check_folder
+from orchestrator.mail.imap import MAX_UID, ImapClient, ask, check_folder
 from orchestrator.mail.parsing import (
     MAX_BYTES,
     ParsedHeaders,
@@ -31,8 +31,6 @@ from orchestrator.mail.types import (
     MessageSummary,
 )
 
-#: UIDs are 32-bit numbers that aren't zero (RFC 3501 section 2.3.1.1).
-_MAX_UID = 2**32 - 1
 #: Octets of the shown headers that are fetched for a list.
 _HEADER_BYTES = 65_536
 _LISTED = "BODY.PEEK[HEADER.FIELDS (FROM TO CC SUBJECT DATE MESSAGE-ID)]"
@@ -108,8 +106,8 @@ def list_messages(
     check_folder(folder)
 
     def work(client: ImapClient) -> FolderPage:
-        total = client.choose(folder, readonly=True)
-        last = total if before is None else _below(client, total, before)
+        total, uid_next = client.choose(folder, readonly=True)
+        last = total if before is None else _below(client, total, uid_next, before)
         first = max(1, last - limit + 1)
         items = ["UID", "FLAGS", "RFC822.SIZE", "INTERNALDATE", f"{_LISTED}<0.{_HEADER_BYTES}>"]
         fetched = client.fetch_numbered(range(first, last + 1), items)
@@ -135,7 +133,7 @@ def fetch_source(
 
     def work(client: ImapClient) -> Source:
         client.choose(folder, readonly=not mark_seen)
-        if not 1 <= uid <= _MAX_UID:
+        if not 1 <= uid <= MAX_UID:
             raise missing
         items = ["FLAGS", "RFC822.SIZE", "INTERNALDATE", f"BODY.PEEK[]<0.{MAX_BYTES}>"]
         data = client.fetch([uid], items).get(uid, {})
@@ -179,12 +177,13 @@ def attachment(confined: Confined, source: Source, number: int) -> AttachmentCon
     return found
 
 
-def _below(client: ImapClient, total: int, uid: int) -> int:
+def _below(client: ImapClient, total: int, uid_next: int, uid: int) -> int:
     """How many messages have a lower UID: the sequence number of the last of them.
 
-    UIDs rise with sequence numbers, so a few looks at a few of them find the place.
+    UIDs rise with sequence numbers, so a few looks at a few of them find the place; where none
+    is missing, there is nothing to look for.
     """
-    low, high = 0, total
+    low, high = max(0, total - max(0, uid_next - uid)), min(total, max(0, uid - 1))
     while low < high:
         step = max(1, (high - low) // _PROBES)
         probes = range(low + step, high + 1, step)

@@ -28,6 +28,9 @@ KEPT = timedelta(days=30)
 #: What a list shows at most, newest first.
 MAX_LISTED = 1000
 
+#: Nothing is put off for longer: neither by a claim nor after a failure.
+LONGEST = timedelta(hours=2)
+
 WAITING = (ScheduledState.SCHEDULED, ScheduledState.SENDING)
 
 
@@ -204,6 +207,16 @@ def failed(session: Session, task: Task, words: str) -> None:
     row = _claimed(session, task)
     if row is not None:
         _end(row, ScheduledState.FAILED, words)
+
+
+def set_right(session: Session, now: datetime) -> None:
+    """Make due now what a clock that was ahead has put off for too long."""
+    late = update(ScheduledMessage).where(
+        col(ScheduledMessage.state).in_(WAITING),
+        col(ScheduledMessage.claim) != "",
+        col(ScheduledMessage.due_at) > now + LONGEST,
+    )
+    session.exec(late.values(due_at=now))
 
 
 def prune(session: Session, now: datetime) -> None:

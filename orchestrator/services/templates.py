@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from sqlalchemy.orm import defer
 from sqlmodel import Session, col, func, select
 
 from orchestrator.confined import Confined, ExceededError
@@ -83,8 +84,11 @@ def replace_(
 
 
 def list_(session: Session, workspace: Workspace) -> list[Template]:
-    """The workspace's templates, by name."""
+    """The workspace's templates, by name; their bodies are not loaded."""
     rows = select(Template).where(Template.workspace_id == workspace.id)
+    # SQLModel tells the type of the value, not of the column.
+    for body in (Template.text, Template.html):
+        rows = rows.options(defer(body))  # type: ignore[arg-type]
     return list(session.exec(rows.order_by(col(Template.name))))
 
 

@@ -20,7 +20,7 @@ from api.dispatch import Dispatcher
 from orchestrator import db
 from orchestrator.models import ScheduledMessage, ScheduledState, utcnow
 from orchestrator.postman import Postman
-from orchestrator.services import mailboxes, purge
+from orchestrator.services import mailboxes, purge, scheduled
 
 Client = TestClient[Dispatcher]
 
@@ -308,6 +308,25 @@ def test_a_crash_before_the_outcome_is_written_down_repeats_the_same_message(
     _due(store)
     postman.submit(_row(store).id)
     assert [mail["Message-ID"] for mail in _received(smtp)] == [made["messageId"]] * 2
+
+
+def test_a_clock_that_was_ahead_keeps_nothing_waiting(
+    client: Client, store: Store, smtp: Server, path: str, postman: Postman
+) -> None:
+    for seconds in (60, 86400):
+        _data(client, path, {**MESSAGE, "sendAt": _in(seconds)})
+    with db.writing(store.engine) as session:
+        first, second = session.exec(select(ScheduledMessage).order_by("send_at")).all()
+        keys = first.id, second.id
+    with db.writing(store.engine) as session:
+        # Taken up by a reconciler that believed it was tomorrow's tomorrow, and died.
+        assert scheduled.take(session, keys[0], utcnow() + timedelta(days=2))
+    with db.writing(store.engine) as session:
+        scheduled.set_right(session, utcnow())
+    with db.reading(store.engine) as session:
+        assert scheduled.due(session, utcnow()) == [keys[0]]
+    postman.submit(keys[0])
+    assert len(smtp.handler.contents) == 1
 
 
 def test_what_was_taken_back_is_never_sent(

@@ -31,7 +31,8 @@ def test_the_life_of_a_template(client: Client) -> None:
     assert made["id"].startswith("tpl_")
     assert {**made, **WELCOME, "text": None} == made
     assert _data(client, "GET", path) == made
-    assert _data(client, "GET", "/templates") == [made]
+    listed = {name: value for name, value in made.items() if name not in {"text", "html"}}
+    assert _data(client, "GET", "/templates") == [listed]
     shown = _data(client, "POST", f"{path}/render", {"variables": {"name": "<Lena>"}})
     assert shown == {"subject": "Hi <Lena>", "text": None, "html": "<b>&lt;Lena&gt;</b>"}
     other = _data(client, "PUT", path, {"name": "bye", "subject": "Bye", "text": "x"})
@@ -70,7 +71,8 @@ def test_a_name_is_unique_on_its_workspace(client: Client, store: Store) -> None
     for method in ("GET", "DELETE"):
         path = f"/api/v1/templates/{first['id']}"
         assert client.request(method, path, headers=stranger).status_code == 404
-    assert _data(client, "GET", "/templates") == [second, first]
+    listed = [row["id"] for row in _data(client, "GET", "/templates")]
+    assert listed == [second["id"], first["id"]]
 
 
 def test_what_can_not_be_filled(client: Client) -> None:
