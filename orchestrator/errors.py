@@ -73,10 +73,13 @@ class PaymentRequired(OrchestratorError):  # noqa: N818
         self.checkout_url = checkout_url
 
 
-class BillingError(OrchestratorError):
-    """The payment service did not do what we asked of it; it may be tried again."""
+class Away(OrchestratorError):  # noqa: N818
+    """A service of others that this needs, such as a registrar, failed; it may be tried again.
 
-    kind = "billing"
+    What it said is for the operator.
+    """
+
+    kind = "away"
 
 
 class Upstream(OrchestratorError):  # noqa: N818

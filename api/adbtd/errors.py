@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from api.adbtd.schemas import Error, Failure
 from orchestrator.errors import (
-    BillingError,
+    Away,
     Conflict,
     Forbidden,
     Invalid,
@@ -24,7 +24,7 @@ from orchestrator.errors import (
     Upstream,
 )
 
-#: What a client is told to wait while the database or the payment service is away.
+#: What a client is told to wait while the database or another service is away.
 RETRY_SECONDS = 5
 
 logger = logging.getLogger("mailfleet.api")
@@ -51,8 +51,8 @@ def _answer(
 
 def handle_ours(request: AnyRequest, error: OrchestratorError) -> Response[Failure]:
     """Translate an error of the core."""
-    if isinstance(error, BillingError):
-        return _away(request, error, "the payment service is away: try again later")
+    if isinstance(error, Away):
+        return _away(request, error, "a service that this needs is away: try again later")
     if isinstance(error, RateLimited):
         return _answer(429, "rate_limited", str(error), {"Retry-After": str(error.retry_after)})
     known = describe(error)

@@ -1,7 +1,5 @@
 """/templates: tenants' own templates of messages."""
 
-import asyncio
-
 from litestar import delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
@@ -9,11 +7,8 @@ from api.adbtd import send_schemas as schemas
 from api.adbtd import send_translate
 from api.adbtd.requests import FromCaller, FromCore, parse_id
 from api.adbtd.schemas import Data
-from api.auth import Caller
-from api.core import Core
 from orchestrator.db import reading, writing
 from orchestrator.mail.templating import Source
-from orchestrator.models import Template
 from orchestrator.services import templates as service
 from orchestrator.services.rights import Right
 
@@ -44,18 +39,13 @@ def create_template(
     return Data(send_translate.template(row))
 
 
-def _get(core: Core, caller: Caller, template_id: str) -> Template:
-    with reading(core.engine) as session:
-        return service.get(session, caller.workspace, parse_id("tpl", template_id))
-
-
-# Not sync_to_thread: of a path with three methods, Litestar 2.25 wraps the first handler too often.
-@get("/templates/{template_id:str}", tags=TAGS, right=Right.READ)
-async def get_template(
+@get("/templates/{template_id:str}", sync_to_thread=True, tags=TAGS, right=Right.READ)
+def get_template(
     core: FromCore, caller: FromCaller, template_id: FromPath[str]
 ) -> Data[schemas.Template]:
     """One template."""
-    row = await asyncio.to_thread(_get, core, caller, template_id)
+    with reading(core.engine) as session:
+        row = service.get(session, caller.workspace, parse_id("tpl", template_id))
     return Data(send_translate.template(row))
 
 
@@ -105,7 +95,8 @@ def render_template(
     data: JSONBody[schemas.RenderTemplate],
 ) -> Data[schemas.Rendered]:
     """What a template gives for these variables; nothing is sent."""
-    row = _get(core, caller, template_id)
+    with reading(core.engine) as session:
+        row = service.get(session, caller.workspace, parse_id("tpl", template_id))
     parts = Source(row.subject, row.text, row.html)
     return Data(send_translate.rendered(service.render(core.confined, parts, data.variables)))
 

@@ -21,6 +21,9 @@ _MAX_SUBJECT = 998
 
 #: C0, DEL, C1 and Unicode's line separators: ``str.splitlines`` breaks lines at most of them.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: What may be an encoded word (RFC 2047). The email package decodes those in what it is given,
+#: and would write a line break that one holds into the header.
+_ENCODED = re.compile(r"=\?.*\?=")
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -153,6 +156,8 @@ def _clean(text: str, field: str) -> str:
     _encodable(text, field)
     if _CONTROL.search(text):
         raise Invalid(f"{field} holds a line break or another control character", field=field)
+    if _ENCODED.search(text):
+        raise Invalid(f"{field} holds an encoded word: give the text itself", field=field)
     return text
 
 

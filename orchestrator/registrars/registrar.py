@@ -6,10 +6,10 @@ from datetime import datetime
 from enum import Enum
 from typing import Protocol
 
-from orchestrator.errors import Conflict, Unavailable
+from orchestrator.errors import Away, Conflict
 
 
-class RegistrarAway(Unavailable):
+class RegistrarAway(Away):
     """The registrar could not be asked, or not now: nothing is known of the name."""
 
 

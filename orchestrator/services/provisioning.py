@@ -12,11 +12,14 @@ from orchestrator.models import (
     Address,
     AddressState,
     Domain,
+    DomainMode,
     Host,
     Mailbox,
     Order,
     OrderKind,
     OrderStatus,
+    Registration,
+    RegistrationState,
 )
 
 
@@ -72,7 +75,24 @@ def _unproven(session: Session, domain: Domain) -> Verdict | None:
     )
     if session.exec(others).first() is not None:
         return _failed(f"{domain.name} has been proven by another workspace")
+    if domain.mode is DomainMode.BUY:
+        return _unbought(session, domain)
     return _pending(f"waiting for the TXT record {OWNERSHIP_LABEL}.{domain.name} in DNS")
+
+
+def _unbought(session: Session, domain: Domain) -> Verdict:
+    rows = select(Registration).where(
+        Registration.name == domain.name, Registration.workspace_id == domain.workspace_id
+    )
+    bought = session.exec(rows.order_by(col(Registration.created_at).desc())).first()
+    match bought and bought.state:
+        case RegistrationState.FAILED:
+            assert bought is not None
+            return _failed(f"{domain.name} could not be bought: {bought.reason}")
+        case RegistrationState.REGISTERED:
+            return _pending(f"waiting for the records of {domain.name} in DNS")
+        case _:
+            return _pending(f"waiting for the registrar of {domain.name}")
 
 
 def _addresses(session: Session, order: Order) -> Verdict:

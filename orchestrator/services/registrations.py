@@ -57,7 +57,7 @@ def offer(engine: Engine, registrar: Registrar | None, workspace: Workspace, nam
 
     :raises Invalid: when this installation buys no domains.
     :raises Conflict: when the name is taken.
-    :raises Unavailable: when the registrar can't be asked now.
+    :raises Away: when the registrar can't be asked now.
     """
     name = validation.fqdn(name)
     if registrar is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from clockkit import Clock
 from litestar.testing import TestClient
-from storekit import Store
+from storekit import QUICK, Store
 
 from api.app import create_app
 from api.dispatch import Dispatcher
@@ -38,7 +38,7 @@ def acme(store: Store) -> Workspace:
 @pytest.fixture
 def client(store: Store, anonymous: Client, acme: Workspace) -> Client:
     """The API as that workspace's program calls it."""
-    anonymous.headers["Authorization"] = f"Bearer {store.key(acme)}"
+    anonymous.headers["Authorization"] = f"Bearer {store.key(acme, rates=QUICK)}"
     return anonymous
 
 

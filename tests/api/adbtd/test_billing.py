@@ -26,7 +26,7 @@ from api.dispatch import Dispatcher
 from orchestrator import leases, payments
 from orchestrator.billing.biller import Kind, Standing
 from orchestrator.db import reading, writing
-from orchestrator.errors import BillingError
+from orchestrator.errors import Away
 from orchestrator.models import BillingAccount, Workspace, utcnow
 from orchestrator.payments import Payments
 from orchestrator.scheduler import Scheduler, Work
@@ -227,7 +227,7 @@ def test_an_account_is_tried_again_when_the_service_was_away(case: Case, tmp_pat
         port = free.getsockname()[1]
     nobody = Counterpart(f"http://127.0.0.1:{port}").settings(case.store.settings, tmp_path)
     away = payments.from_settings(case.store.engine, nobody)
-    with pytest.raises(BillingError) as told:
+    with pytest.raises(Away) as told:
         away.require(case.workspace)
     assert KEY not in str(told.value)
     assert case.post("/ips", {"count": 1}).status_code == 402

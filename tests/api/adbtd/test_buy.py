@@ -1,6 +1,7 @@
 """POST /domains of mode "buy", before a registry that speaks EPP."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from storekit import Store
 
 from api.app import create_app
 from api.dispatch import Dispatcher
-from orchestrator.models import Workspace
+from orchestrator import db
+from orchestrator.models import Workspace, utcnow
+from orchestrator.services import registrations
 from orchestrator.settings import RegistrarKind
 
 Client = TestClient[Dispatcher]
@@ -60,6 +63,23 @@ def test_a_domain_is_ordered(client: Client) -> None:
     assert (row["name"], row["mode"], row["status"]) == ("new-tenant.net", "buy", "pending")
 
 
+def test_its_order_tells_how_the_purchase_goes(client: Client, store: Store) -> None:
+    order = buy(client, "new-tenant.net").json()["data"]["orderId"]
+
+    def shown() -> tuple[str, str]:
+        data = client.get(f"/api/v1/orders/{order}").json()["data"]
+        return data["status"], data["reason"]
+
+    assert shown() == ("pending_provision", "waiting for the registrar of new-tenant.net")
+    with db.writing(store.engine) as session:
+        row = registrations.get(session, "new-tenant.net")
+        registrations.registered(session, row, utcnow() + timedelta(days=365), 60)
+    assert shown() == ("pending_provision", "waiting for the records of new-tenant.net in DNS")
+    with db.writing(store.engine) as session:
+        registrations.failed(session, registrations.get(session, "new-tenant.net"), "no credit")
+    assert shown() == ("failed", "new-tenant.net could not be bought: no credit")
+
+
 def test_a_domain_that_is_taken_is_a_conflict(client: Client, registry: eppkit.Registry) -> None:
     registry.hold("new-tenant.net", owner="rival")
     answer = buy(client, "new-tenant.net")
@@ -69,6 +89,8 @@ def test_a_domain_that_is_taken_is_a_conflict(client: Client, registry: eppkit.R
 
 def test_a_registrar_that_is_away_is_said(client: Client, registry: eppkit.Registry) -> None:
     registry.failures["check"] = [2400]
-    assert buy(client, "new-tenant.net").status_code == 503
+    answer = buy(client, "new-tenant.net")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "internal_error")
+    assert answer.headers["retry-after"].isdecimal()
     assert buy(client, "new-tenant.net").status_code == 200
     assert buy(client, "not a name").status_code == 400

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from storekit import Store
+from storekit import QUICK, Store
 
 from orchestrator import db
 from orchestrator.models import Address
@@ -52,7 +52,7 @@ def token(store: Store) -> str:
     with db.writing(store.engine) as session:
         # Where nothing listens: what is accepted ends in smtp_error, and goes nowhere.
         session.get_one(Address, address.id).ip = "127.0.0.1"
-    return store.key(acme)
+    return store.key(acme, rates=QUICK)
 
 
 @pytest.fixture(scope="module")

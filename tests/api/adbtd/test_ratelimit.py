@@ -16,6 +16,13 @@ from orchestrator.settings import Settings
 Client = TestClient[Dispatcher]
 
 
+@pytest.fixture
+def client(store: Store, anonymous: Client, acme: Workspace) -> Client:
+    """A program with a key that has no rates of its own."""
+    anonymous.headers["Authorization"] = f"Bearer {store.key(acme)}"
+    return anonymous
+
+
 def _until_limited(client: Client, method: str, path: str, **kwargs: Any) -> tuple[int, Any]:
     for passed in range(100):
         answer = client.request(method, f"/api/v1{path}", **kwargs)

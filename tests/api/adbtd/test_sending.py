@@ -253,6 +253,19 @@ def test_a_message_is_sent_when_its_time_comes(
     assert client.delete(f"/api/v1/scheduled/{made['scheduledId']}").status_code == 409
 
 
+def test_nothing_is_sent_from_a_mailbox_that_is_suspended(
+    client: Client, store: Store, smtp: Server, path: str, postman: Postman
+) -> None:
+    _data(client, path, {**MESSAGE, "sendAt": _in(60)})
+    _data(client, path.replace("/send", "/suspend"), None)
+    assert client.post(path, json=MESSAGE).status_code == 409
+    _due(store)
+    postman.submit(_row(store).id)
+    row = _row(store)
+    assert (row.state, row.response) == ("failed", "the mailbox alice@acme.com is suspended")
+    assert smtp.handler.contents == []
+
+
 def test_a_temporary_failure_is_tried_again(
     client: Client, store: Store, smtp: Server, path: str, postman: Postman
 ) -> None:
@@ -398,6 +411,21 @@ FIELDS = [
     "contentType",
     "contentId",
 ]
+
+
+@pytest.mark.parametrize("field", ["to", "subject", "fromName", "replyTo", "filename", "contentId"])
+def test_an_encoded_word_is_refused(client: Client, smtp: Server, path: str, field: str) -> None:
+    """The email package would decode it, line break included."""
+    evil = "=?utf-8?q?=0D=0AX-Evil:_1?="
+    file = {"filename": "a", "contentType": "image/png", "content": "AAAA", "contentId": "a"}
+    body: dict[str, Any] = {**MESSAGE, "html": "<p>", "attachments": [file]}
+    if field in file:
+        file[field] = evil
+    else:
+        body[field] = f"{evil} <lena@example.com>" if field in {"to", "replyTo"} else evil
+    answer = client.post(path, json=body)
+    assert answer.status_code == 400, answer.text
+    assert smtp.handler.contents == []
 
 
 @settings(
