@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RIVALS := $(VENV)/rivals
-# The engine and the image builder of the lab; independent mail clients and PostgreSQL for the tests.
+# The engine and the image builder of the lab; for the tests independent mail clients, PostgreSQL
+# and a name server.
 PACKAGES := $(shell command -v dockerd >/dev/null || echo docker.io) iptables mmdebstrap \
 	debian-archive-keyring iproute2 openssh-client swaks libnet-ssleay-perl isync pebble curl \
-	bind9-dnsutils ca-certificates postgresql faketime
+	bind9-dnsutils ca-certificates postgresql faketime knot
 
 .PHONY: up down test chaos lint bench clean packages
 
@@ -35,6 +36,7 @@ lint: packages $(STAMP)
 	$(BIN)/lint-imports
 
 bench: up $(RIVALS)/.installed
+	@command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq wrk; }
 	$(BIN)/python -m bench --json .lab/bench.json --markdown .lab/bench.md
 
 # What the benchmarks compare with, and the Python that it needs on the hosts.

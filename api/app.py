@@ -9,18 +9,22 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api import adbtd, billing, docs, metrics, operator
 from api.adbtd.errors import EXCEPTION_HANDLERS
-from api.core import Core
+from api.core import Clock, Core
 from api.dispatch import Dispatcher
 from orchestrator import db, logs
+from orchestrator.models import utcnow
 from orchestrator.settings import Settings
 
 
-def create_app(settings: Settings) -> Dispatcher:
+def create_app(settings: Settings, clock: Clock = utcnow) -> Dispatcher:
     """The ASGI application. The database must be of this version (``db.upgrade``).
 
     Routes of no dialect answer in the native one's error format.
+
+    :param clock: tells what keys' expiry, rates and idempotency go by.
+    :raises ConfigurationError: when a setting can't be used.
     """
-    core = Core(settings)
+    core = Core(settings, clock)
     shell = Litestar(
         [_health(core), docs.assets()],
         exception_handlers=EXCEPTION_HANDLERS,
@@ -55,7 +59,15 @@ def serve(settings: Settings) -> None:
     """Bring the database to this version and serve until interrupted."""
     logs.configure(settings.log_format, settings.log_level)
     db.upgrade(settings.database_url)
-    uvicorn.run(
+    uvicorn.Server(server_config(settings)).run()
+
+
+def server_config(settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the application.
+
+    :raises ConfigurationError: when a setting can't be used.
+    """
+    return uvicorn.Config(
         create_app(settings),
         host=settings.api_host,
         port=settings.api_port,
@@ -63,4 +75,6 @@ def serve(settings: Settings) -> None:
         # Ours says less: no query strings.
         access_log=False,
         server_header=False,
+        # By default uvicorn believes whoever is on this machine.
+        forwarded_allow_ips=settings.proxies(),
     )

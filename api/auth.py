@@ -1,7 +1,9 @@
 """Who is asking: the bearer token of a request."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
@@ -13,7 +15,7 @@ from orchestrator.db import reading
 from orchestrator.errors import Unauthorized
 from orchestrator.models import ApiKey, Workspace
 from orchestrator.secrets import same_secret
-from orchestrator.services import keys
+from orchestrator.services import keys, rights
 
 
 class Caller(NamedTuple):
@@ -50,11 +52,20 @@ def operator_guard(core: Core) -> Guard:
 
 
 class BearerAuthentication(AbstractAuthenticationMiddleware):
-    """Lets only requests with a valid API key through, before their body is read."""
+    """Lets requests with a valid API key through that has the right which the route asks for.
 
-    def __init__(self, app: ASGIApp, core: Core, exclude: str) -> None:
+    That is before the body is read. A route declares its right as ``right=Right.READ`` and takes
+    the id of a mailbox as ``mailbox_id``.
+
+    :param parse_mailbox: the key of a mailbox's id in the dialect's form; may raise NotFound.
+    """
+
+    def __init__(
+        self, app: ASGIApp, core: Core, exclude: str, parse_mailbox: Callable[[str], UUID]
+    ) -> None:
         super().__init__(app, exclude=exclude)
         self._core = core
+        self._parse_mailbox = parse_mailbox
 
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]
@@ -62,8 +73,15 @@ class BearerAuthentication(AbstractAuthenticationMiddleware):
         """Find the caller; the database is asked in a thread."""
         token = bearer_token(connection.headers.get("authorization"))
         caller = await asyncio.to_thread(self._identify, token)
+        rights.admit(caller.key, connection.client.host if connection.client else None)
+        mailbox = connection.path_params.get("mailbox_id")
+        rights.authorize(
+            caller.key,
+            connection.route_handler.opt["right"],
+            None if mailbox is None else self._parse_mailbox(mailbox),
+        )
         return AuthenticationResult(user=caller, auth=None)
 
     def _identify(self, token: str) -> Caller:
         with reading(self._core.engine) as session:
-            return Caller(*keys.authenticate(session, token))
+            return Caller(*keys.authenticate(session, token, self._core.clock()))

@@ -1,4 +1,4 @@
-"""The benchmarks of issue 3, run by hand and never as tests.
+"""The benchmarks, run by hand and never as tests.
 
 Example: ``make bench``, or ``python -m bench noop --quick``
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import rich_click as click
 from rich.console import Console
 
-from bench import fleet, large, latency, noop
+from bench import api, fleet, large, latency, noop, reading, send
 from bench.options import Options
 
 BENCHMARKS = {
@@ -19,6 +19,9 @@ BENCHMARKS = {
     "latency": latency.run,
     "fleet": fleet.run,
     "large": large.run,
+    "api": api.run,
+    "send": send.run,
+    "reading": reading.run,
 }
 
 

@@ -25,7 +25,7 @@ import asyncssh
 
 from orchestrator.hosts import probe
 from orchestrator.hostspec import OsName, RenderedFile
-from orchestrator.plan import daemon_digests
+from orchestrator.plan import SESSIONS, daemon_digests, sessions_digest
 from orchestrator.rendering import requirements
 
 FIRST_ADDRESS = ipaddress.IPv4Address("127.77.0.1")
@@ -52,7 +52,9 @@ class SimHost:
     ) -> "SimHost":
         """A host that is already what it must be."""
         standing = {f.path: (f"{f.mode:o}", f.owner, f.group, f.digest) for f in files}
-        return cls(os, standing, daemon_digests(files), generation=1, silent=silent)
+        applied = daemon_digests(files)
+        applied[SESSIONS] = sessions_digest(files, requirements.of(os))
+        return cls(os, standing, applied, generation=1, silent=silent)
 
     def answer(self) -> str:
         """What the probe's script would print on it."""

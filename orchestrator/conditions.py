@@ -26,6 +26,7 @@ class Type(StrEnum):
     PTR_CONFIRMED = "PtrConfirmed"
     # addresses
     EGRESS_PROVEN = "EgressProven"
+    NOT_LISTED = "NotListed"
     # hosts and domains
     RECORDS_PUBLISHED = "RecordsPublished"
     # domains
@@ -35,6 +36,8 @@ class Type(StrEnum):
     DKIM_OK = "DkimOk"
     DMARC_OK = "DmarcOk"
     DKIM_ROTATED = "DkimRotated"
+    # domains that we buy
+    REGISTERED = "Registered"
     # releases of the templates
     ROLLED_OUT = "RolledOut"
 
@@ -94,6 +97,11 @@ class Reason(StrEnum):
     PTR_NOT_CONFIRMED = "PtrNotConfirmed"
     SIGNATURE_INVALID = "SignatureInvalid"
     NOT_SENT = "NotSent"
+    # reputation
+    LISTED = "Listed"
+    # registrations
+    REGISTRATION_PENDING = "RegistrationPending"
+    REGISTRATION_FAILED = "RegistrationFailed"
     # moves
     COPY_FAILED = "CopyFailed"
     IN_USE = "InUse"
@@ -161,7 +169,16 @@ REMEDIES: dict[Reason, str] = {
     Reason.WRONG_EHLO: "Run `reconcile apply`: the host's transports differ from the plan.",
     Reason.PTR_NOT_CONFIRMED: "Publish the PTR, and the same name's A or AAAA record.",
     Reason.SIGNATURE_INVALID: "Check the host's DKIM record, then OpenDKIM's log.",
+    Reason.REGISTRATION_PENDING: "Wait, or see `mailfleet registrations list`.",
+    Reason.REGISTRATION_FAILED: (
+        "See `mailfleet registrations list` for the registrar's words; delete the domain, and add "
+        "it again once they no longer hold."
+    ),
     Reason.COPY_FAILED: "Look at the disk and Dovecot's log of both hosts; it is tried again.",
     Reason.IN_USE: "A session on the old host doesn't end: look at `doveadm who` there.",
+    Reason.LISTED: (
+        "Find out what was sent (`mailfleet addresses history IP`), stop it, and ask the list to "
+        "delist the address; a tenant goes to another one with `mailfleet addresses move IP`."
+    ),
     Reason.NOT_SENT: "The host refused the probe message; look at its mail log.",
 }

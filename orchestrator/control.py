@@ -7,18 +7,23 @@ from typing import Self
 from sqlalchemy import Engine
 
 from orchestrator import payments
-from orchestrator.dns.resolver import Resolver, is_public, system_nameservers
+from orchestrator.dns import resolver
 from orchestrator.egress import Egress
 from orchestrator.fleet import Fleet
 from orchestrator.mail.receiver import ProbeReceiver
 from orchestrator.mover import Mover
+from orchestrator.postman import Postman
 from orchestrator.proofs import Proofs
 from orchestrator.publication import Publication
+from orchestrator.purchases import Purchases
 from orchestrator.reconciler import Reconciler
+from orchestrator.registrars import configured as registrar
 from orchestrator.renewals import Renewals
+from orchestrator.reputation import Reputation
 from orchestrator.rollouts import Rollouts
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
+from orchestrator.zones import ZoneHosting
 
 log = logging.getLogger(__name__)
 
@@ -33,20 +38,20 @@ class ControlPlane:
         self.engine = engine
         self.settings = settings
         self.vault = vault
-        self.resolver = Resolver(
-            settings.resolvers or system_nameservers(),
-            settings.dns_timeout,
-            permitted=lambda ip: settings.allow_private_targets or is_public(ip),
-        )
+        self.resolver = resolver.configured(settings)
         self.fleet = Fleet(settings, vault)
         self.reconciler = Reconciler(engine, settings, vault, self.fleet)
         self.publication = Publication(engine, settings, vault)
         self.proofs = Proofs(engine, settings, self.publication, self.resolver)
+        self.reputation = Reputation(engine, settings, self.resolver)
         self.egress = Egress(engine, settings, self.fleet)
         self.mover = Mover(engine, settings, self.fleet)
         self.renewals = Renewals(engine, settings, vault, self.resolver)
         self.payments = payments.from_settings(engine, settings)
+        self._zones = ZoneHosting(engine, settings, vault) if settings.zone_server else None
+        self.purchases = Purchases(engine, settings, registrar.configured(settings), self._zones)
         self.rollouts = Rollouts(engine, settings)
+        self.postman = Postman(engine, settings, vault)
         self._receiver: ProbeReceiver | None = None
 
     def receive_probes(self) -> bool:
@@ -76,5 +81,8 @@ class ControlPlane:
     ) -> None:
         if self._receiver is not None:
             self._receiver.stop()
+        self.postman.close()
+        if self._zones is not None:
+            self._zones.close()
         self.reconciler.close()
         self.fleet.close()

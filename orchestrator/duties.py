@@ -18,31 +18,47 @@ from orchestrator.conditions import Status, Type
 from orchestrator.control import ControlPlane
 from orchestrator.db import reading, writing
 from orchestrator.errors import Conflict
-from orchestrator.models import Address, BillingAccount, Condition, Domain, Host, Move, utcnow
+from orchestrator.models import (
+    Address,
+    BillingAccount,
+    Condition,
+    Domain,
+    Host,
+    Move,
+    Registration,
+    utcnow,
+)
 from orchestrator.payments import LOOK
 from orchestrator.scheduler import Chore, Claim, Work
 from orchestrator.services import (
     addresses,
+    allowances,
     billing,
     clock,
     dkim_rotation,
+    idempotency,
     issuances,
     ledger,
+    orders,
     purge,
+    registrations,
     releases,
     runs,
+    scheduled,
 )
 
 #: Releases of the templates of which the texts are kept, beside those that hosts have.
 RELEASES_KEPT = 20
+#: For how long a reconciler may be at one registration.
+PURCHASE_SECONDS = 600.0
 
 
 def works(control: ControlPlane) -> list[Work]:
     """What comes due subject by subject."""
     reconcile, leases = control.reconciler.reconcile, control.reconciler.leases
 
-    def put_off(due: Any) -> Claim:
-        return partial(leasing.put_off, control.engine, due, control.settings.lease_seconds)
+    def put_off(due: Any, seconds: float = control.settings.lease_seconds) -> Claim:
+        return partial(leasing.put_off, control.engine, due, seconds)
 
     return [
         Work("host", _reachable, reconcile, leases.claim, threads=64),
@@ -50,10 +66,22 @@ def works(control: ControlPlane) -> list[Work]:
         Work("names", _names, control.proofs.check_host_names, put_off(Host.dns_due_at)),
         Work("domain", _domains, control.proofs.check_domain, put_off(Domain.dns_due_at), 16),
         Work("egress", _egress, control.egress.send, put_off(Address.egress_due_at)),
+        Work(
+            "reputation", _reputation, control.reputation.check, put_off(Address.reputation_due_at)
+        ),
         Work("withdrawal", ledger.due_subjects, control.publication.withdraw, threads=4),
+        Work(
+            "registration",
+            registrations.due,
+            control.purchases.advance,
+            # Longer than a look that meets time-outs at every turn: nothing is bought twice.
+            put_off(Registration.due_at, PURCHASE_SECONDS),
+            threads=4,
+        ),
         Work("move", _moves, control.mover.advance, threads=16),
         Work("certificate", _certificates(control), control.renewals.check, threads=4),
         Work("account", billing.due, control.payments.settle, put_off(BillingAccount.due_at), 4),
+        Work("scheduled message", scheduled.due, control.postman.submit, threads=16),
     ]
 
 
@@ -65,13 +93,18 @@ def chores(control: ControlPlane) -> list[Chore]:
         "dns": settings.dns_interval,
         "egress": max(settings.egress_interval, LONGEST_SECONDS),
         "account": LOOK,
+        "registration": max(settings.registrar_interval, PURCHASE_SECONDS),
+        "reputation": max(settings.reputation_interval, settings.dns_interval),
     }
 
     def tidy() -> None:
         with writing(control.engine) as session:
             addresses.end_cooldowns(session, utcnow(), control.settings.cooldown_seconds)
             purge.deleted(session)
+            allowances.forget(session, utcnow())
+            idempotency.forget(session, settings, utcnow())
             clock.set_right(session, utcnow(), longest)
+            scheduled.set_right(session, utcnow())
 
     def rotate() -> None:
         with reading(control.engine) as session:
@@ -87,12 +120,19 @@ def chores(control: ControlPlane) -> list[Chore]:
         with writing(control.engine) as session:
             runs.prune(session, control.settings.runs_kept)
             releases.prune(session, RELEASES_KEPT)
+            scheduled.prune(session, utcnow())
+
+    def settle() -> None:
+        with writing(control.engine) as session:
+            orders.settle(session, settings, utcnow())
 
     return [
+        Chore("settle orders", 5, settle),
         Chore("expire probes", 5, control.egress.expire),
         Chore("abandoned records", 5, control.publication.abandon),
         Chore("rotate keys", 60, rotate),
         Chore("rollout", 1, control.rollouts.step),
+        Chore("registrar's messages", settings.registrar_interval, control.purchases.read_notices),
         Chore("tidy", 60, tidy),
         Chore("forget history", 600, forget),
     ]
@@ -138,6 +178,10 @@ def _moves(session: Session, now: datetime) -> Iterable[UUID]:
 
 def _egress(session: Session, now: datetime) -> Iterable[UUID]:
     return session.exec(select(Address.id).where(Address.egress_due_at <= now))
+
+
+def _reputation(session: Session, now: datetime) -> Iterable[UUID]:
+    return session.exec(select(Address.id).where(Address.reputation_due_at <= now))
 
 
 def _certificates(control: ControlPlane) -> Callable[[Session, datetime], Iterable[UUID]]:

@@ -24,9 +24,25 @@ class Invalid(OrchestratorError):  # noqa: N818 - named for the state it reports
 
 
 class Unauthorized(OrchestratorError):  # noqa: N818
-    """The credential is missing, malformed, unknown or revoked."""
+    """The credential is missing, malformed, unknown, expired or revoked."""
 
     kind = "unauthorized"
+
+
+class Forbidden(OrchestratorError):  # noqa: N818
+    """The credential is valid, but not for this; ``str(error)`` says what it lacks."""
+
+    kind = "forbidden"
+
+
+class RateLimited(OrchestratorError):  # noqa: N818
+    """Too many requests with one key; one passes after ``retry_after`` seconds."""
+
+    kind = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class NotFound(OrchestratorError):  # noqa: N818
@@ -57,23 +73,27 @@ class PaymentRequired(OrchestratorError):  # noqa: N818
         self.checkout_url = checkout_url
 
 
-class BillingError(OrchestratorError):
-    """The payment service did not do what we asked of it; it may be tried again."""
+class Away(OrchestratorError):  # noqa: N818
+    """A service of others that this needs, such as a registrar, failed; it may be tried again.
 
-    kind = "billing"
+    What it said is for the operator.
+    """
+
+    kind = "away"
 
 
 class Upstream(OrchestratorError):  # noqa: N818
     """A mail server that we called for the tenant refused or failed.
 
-    ``service`` is ``"smtp"`` or ``"imap"``.
+    ``service`` is ``"smtp"`` or ``"imap"``; ``permanent`` says that trying again is no use.
     """
 
     kind = "upstream"
 
-    def __init__(self, service: str, message: str) -> None:
+    def __init__(self, service: str, message: str, *, permanent: bool = False) -> None:
         super().__init__(message)
         self.service = service
+        self.permanent = permanent
 
 
 class ConfigurationError(OrchestratorError):

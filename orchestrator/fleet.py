@@ -173,14 +173,19 @@ class Fleet:
         """Carry the plan out. Whatever fails, the files that were in force stay in force."""
         plan, required = state.plan, state.wanted.required
         bundle = ""
-        if plan.files or plan.delete or plan.daemons:
-            digests = planning.daemon_digests(state.wanted.files)
+        if plan.carried:
+            files = state.wanted.files
+            inputs = planning.daemon_digests(files)
+            digests = {name: inputs[name] for name in plan.daemons}
+            if plan.sessions:
+                digests[planning.SESSIONS] = planning.sessions_digest(files, required)
             paths = [*(file.path for file in plan.files), *plan.delete]
             bundle = Bundle(
                 generation=generation,
                 changed=plan.files,
                 delete=plan.delete,
-                digests={name: digests[name] for name in plan.daemons},
+                digests=digests,
+                purges=plan.purges,
                 validate=requirements.validation(paths),
                 reload="".join(f"{required.reload[name]}\n" for name in plan.daemons),
                 # Where no daemon takes anything up, none can have been broken.
@@ -247,7 +252,8 @@ def render(host_spec: HostSpec, templates: TemplateSet) -> Wanted:
 
 def compare(wanted: Wanted, observed: Observed) -> HostState:
     """What differs on a host that was seen so."""
-    return HostState(wanted, observed, planning.compare(wanted.files, wanted.required, observed))
+    plan = planning.compare(wanted.files, wanted.required, observed, wanted.spec.purges)
+    return HostState(wanted, observed, plan)
 
 
 def watch(wanted: Wanted) -> Watch:
@@ -261,4 +267,5 @@ def watch(wanted: Wanted) -> Watch:
         units=tuple(required.units.values()),
         packages=required.packages,
         entries=required.entries,
+        purged=tuple(store.home for store in wanted.spec.purges),
     )

@@ -10,15 +10,26 @@ import ipaddress
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 OsName = Literal["debian12", "debian13"]
 
 
-def mail_home(email: str) -> str:
-    """Where a host keeps the mail of a mailbox."""
-    local, _, domain = email.rpartition("@")
-    return f"/var/vmail/{domain}/{local}"
+class MailStore(NamedTuple):
+    """Where a host keeps the mail of a mailbox.
+
+    Below a directory of its workspace: an address that another workspace comes to have finds no
+    mail of its former owner. Mailboxes from before there were such directories have none.
+    """
+
+    email: str
+    directory: str = ""
+
+    @property
+    def home(self) -> str:
+        """The path."""
+        local, _, domain = self.email.rpartition("@")
+        return "/".join(["/var/vmail", *filter(None, [self.directory]), domain, local])
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,8 @@ class MailboxSpec:
     """A mailbox that lives on this host, and the dedicated IP that its mail leaves from.
 
     ``quota_mib`` is in MiB, 0 for none. While it is ``held`` its owner can send, but mail to
-    it waits in the queue and nobody can open it: it is being copied to another host.
+    it waits in the queue and nobody can open it: it is being copied to another host. Mail to
+    its ``aliases`` is its own, and its owner may send with them.
     """
 
     email: str
@@ -66,6 +78,13 @@ class MailboxSpec:
     egress_ip: str
     quota_mib: int
     held: bool = False
+    aliases: tuple[str, ...] = ()
+    directory: str = ""
+
+    @property
+    def store(self) -> MailStore:
+        """Where its mail is."""
+        return MailStore(self.email, self.directory)
 
 
 @dataclass(frozen=True)
@@ -79,6 +98,13 @@ class RemoteMailboxSpec:
     email: str
     hostname: str
     former_ip: str | None = None
+    aliases: tuple[str, ...] = ()
+    directory: str = ""
+
+    @property
+    def store(self) -> MailStore:
+        """Where its mail was, and is that which comes late."""
+        return MailStore(self.email, self.directory)
 
 
 @dataclass(frozen=True)
@@ -103,7 +129,8 @@ class HostSpec:
 
     ``address`` is the host's own IPv4 address, from which bounces and the postmaster's mail
     leave under ``hostname``; tenants never send from it. ``domains`` are the proven domains
-    for which the host accepts mail. Sizes are in bytes.
+    for which the host accepts mail. ``purges`` are deleted mailboxes of which no mail may be
+    left. Sizes are in bytes.
     """
 
     hostname: str
@@ -117,6 +144,7 @@ class HostSpec:
     probes: tuple[ProbeSpec, ...]
     tls: TlsSpec
     message_size_limit: int
+    purges: tuple[MailStore, ...] = ()
 
     @cached_property
     def digest(self) -> str:

@@ -23,8 +23,8 @@ from orchestrator.fleet import Fleet
 from orchestrator.hosts import dsync, postqueue
 from orchestrator.hosts.dsync import Courier, Listing, MailHost
 from orchestrator.hosts.errors import HostError
-from orchestrator.hostspec import OsName
-from orchestrator.models import Host, Move, MovePhase, Relocation, RelocationState, utcnow
+from orchestrator.hostspec import MailStore, OsName
+from orchestrator.models import Host, Mailbox, Move, MovePhase, Relocation, RelocationState, utcnow
 from orchestrator.services import relocations
 from orchestrator.services.relocations import Moving
 from orchestrator.settings import Settings
@@ -179,17 +179,17 @@ class _Step:
         with self._courier(HELD_IDLE_SECONDS) as courier:
             for _, mailbox in held:
                 self._beat()
-                dsync.evict(self._pool, self._source, mailbox.email)
-                courier.copy(mailbox.email)
-                listings[mailbox.id] = self._compare(mailbox.email)
+                dsync.evict(self._pool, self._source, _store(mailbox))
+                courier.copy(_store(mailbox))
+                listings[mailbox.id] = self._compare(_store(mailbox))
         with self._changing() as (session, move):
             relocations.switch(session, move, listings)
 
-    def _compare(self, email: str) -> Listing:
-        before = dsync.listing(self._pool, self._source, email)
-        if dsync.listing(self._pool, self._target, email) != before:
-            dsync.remove(self._pool, self._target, email)
-            raise HostError(Reason.COPY_FAILED, f"the copy of {email} is not the same")
+    def _compare(self, store: MailStore) -> Listing:
+        before = dsync.listing(self._pool, self._source, store)
+        if dsync.listing(self._pool, self._target, store) != before:
+            dsync.remove(self._pool, self._target, store)
+            raise HostError(Reason.COPY_FAILED, f"the copy of {store.email} is not the same")
         return before
 
     def _overlap(self) -> None:
@@ -203,7 +203,7 @@ class _Step:
         if not self._nothing_late(rows):
             return
         for _, mailbox in rows:
-            dsync.remove(self._pool, self._source, mailbox.email)
+            dsync.remove(self._pool, self._source, _store(mailbox))
             self._beat()
         with self._changing() as (session, move):
             relocations.finish(session, move)
@@ -215,7 +215,9 @@ class _Step:
             if waiting:
                 relocations.note(session, move, waiting, DNS_SECONDS)
                 return False
-        emails = [mailbox.email for _, mailbox in self._gather()]
+        self._gather()
+        with self._changing() as (session, move):
+            emails = relocations.senders(session, move)
         queued = postqueue.waiting(self._pool, self._source.ssh, emails)
         if queued:
             text = f"{len(queued)} messages of theirs wait on {self._source.ssh.name}"
@@ -231,10 +233,10 @@ class _Step:
                 if row.listing is None:
                     continue
                 self._beat()
-                seen = dsync.listing(self._pool, self._source, mailbox.email).digest
+                seen = dsync.listing(self._pool, self._source, _store(mailbox)).digest
                 if seen != row.listing:
                     late = True
-                    courier.bring_late(mailbox.email)
+                    courier.bring_late(_store(mailbox))
                     self._keep_listing(row, seen)
         if not late:
             # What is removed next is not compared again: an empty store would look like news.
@@ -249,7 +251,7 @@ class _Step:
     def _cancel(self) -> None:
         for _, mailbox in self._gather():
             self._beat()
-            dsync.remove(self._pool, self._target, mailbox.email)
+            dsync.remove(self._pool, self._target, _store(mailbox))
         with self._changing() as (session, move):
             relocations.call_off(session, move)
 
@@ -263,8 +265,8 @@ class _Step:
         with self._courier(SERVED_IDLE_SECONDS) as courier:
             for row, mailbox in rows:
                 self._beat(f"copying {mailbox.email}")
-                courier.copy(mailbox.email)
-                messages = dsync.listing(self._pool, self._target, mailbox.email).messages
+                courier.copy(_store(mailbox))
+                messages = dsync.listing(self._pool, self._target, _store(mailbox)).messages
                 with self._changing() as (session, _):
                     session.get_one(Relocation, row.id).messages = messages
 
@@ -283,3 +285,7 @@ class _Step:
 
 def _mail_host(fleet: Fleet, host: Host) -> MailHost:
     return MailHost(fleet.target(host), cast(OsName, host.os))
+
+
+def _store(mailbox: Mailbox) -> MailStore:
+    return MailStore(mailbox.email, mailbox.directory)

@@ -15,6 +15,7 @@ from orchestrator.models import (
     AddressState,
     Condition,
     Domain,
+    DomainMode,
     Host,
     Release,
     ReleaseState,
@@ -30,8 +31,9 @@ EXPECTED = {
         Type.RECORDS_PUBLISHED,
         Type.PTR_CONFIRMED,
     ),
-    "address": (Type.PTR_CONFIRMED, Type.EGRESS_PROVEN),
+    "address": (Type.PTR_CONFIRMED, Type.EGRESS_PROVEN, Type.NOT_LISTED),
     "domain": (
+        Type.REGISTERED,
         Type.OWNERSHIP_PROVEN,
         Type.RECORDS_PUBLISHED,
         Type.MX_OK,
@@ -154,6 +156,7 @@ def lines(session: Session) -> list[Line]:
     for domain in session.exec(live):
         subjects.append(("domain", domain.name, domain.id))
     seen = {(row.subject_id, row.type): row for row in session.exec(select(Condition))}
+    bought = set(session.exec(select(Domain.id).where(Domain.mode == DomainMode.BUY)))
     system = set(session.exec(select(Domain.id).where(col(Domain.host_id).is_not(None))))
     return _release(session) + [
         _line(kind, name, type_, seen.get((key, type_)))
@@ -161,6 +164,7 @@ def lines(session: Session) -> list[Line]:
         for type_ in EXPECTED[kind]
         # A host's own name receives no tenant's mail, and is vouched for by the operator.
         if not (key in system and type_ in (Type.MX_OK, Type.OWNERSHIP_PROVEN))
+        and (type_ is not Type.REGISTERED or key in bought)
     ]
 
 

@@ -39,6 +39,7 @@ def verify(control: ControlPlane, hosts: Sequence[UUID]) -> None:
     _all(control.reconciler.observe, hosts)
     _all(control.renewals.judge, hosts)
     _all(control.proofs.check_host_names, hosts)
+    _all(control.reputation.check, addresses)
     _all(control.proofs.check_domain, domains)
     _all(control.egress.send, addresses)
     deadline = time.monotonic() + control.settings.egress_timeout

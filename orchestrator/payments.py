@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from orchestrator.backoff import delay
 from orchestrator.billing.biller import Biller, Kind, Standing
 from orchestrator.db import reading, writing
-from orchestrator.errors import BillingError, ConfigurationError, Conflict, PaymentRequired
+from orchestrator.errors import Away, ConfigurationError, Conflict, PaymentRequired
 from orchestrator.models import BillingAccount, Workspace, utcnow
 from orchestrator.services import billing
 from orchestrator.settings import Settings
@@ -45,7 +45,7 @@ class Payments:
         """Let a workspace that can pay go on with its order.
 
         :raises PaymentRequired: with a page on which to leave a payment method.
-        :raises BillingError: when the payment service can't be asked.
+        :raises Away: when the payment service can't be asked.
         """
         if self.biller is None:
             return
@@ -65,7 +65,7 @@ class Payments:
             return
         try:
             self._settle(self.biller, row)
-        except BillingError as error:
+        except Away as error:
             log.warning("the account %s is not settled: %s", row.customer, error)
             wait = timedelta(seconds=delay(row.failures + 1, longest=LONGEST))
             with writing(self._engine) as session:

@@ -9,11 +9,13 @@ from typing import Any
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.hosts.probe import FileState, Observed
-from orchestrator.hostspec import RenderedFile
+from orchestrator.hostspec import MailStore, RenderedFile
 from orchestrator.rendering.requirements import Requirements
 
 #: Least entries of which a share means anything.
 FEW = 10
+#: What has cut the sessions of former logins, among the daemons that have read their files.
+SESSIONS = "sessions"
 #: Names of removed entries in a message.
 SHOWN = 3
 REDACTED = "(secret: contents are not shown)"
@@ -28,6 +30,7 @@ class Action(StrEnum):
     DELETE = "delete"
     RELOAD = "reload"
     START = "start"
+    CUT = "cut"
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,10 @@ class Plan:
     #: Daemons to reload or start, whose applied digest is written afterwards.
     daemons: tuple[str, ...] = ()
     changes: tuple[Change, ...] = field(default=())
+    #: Whether sessions go on, or may, that logins of before the push began.
+    sessions: bool = False
+    #: Deleted mailboxes of which mail is left, or may be.
+    purges: tuple[MailStore, ...] = ()
     #: Where the host comes to serve less than it does.
     removals: tuple[Removal, ...] = ()
 
@@ -127,6 +134,11 @@ class Plan:
         return not self.empty and not self.packages and not self.accounts
 
     @property
+    def carried(self) -> bool:
+        """Whether any of it is for the transaction on the host."""
+        return bool(self.files or self.delete or self.daemons or self.sessions or self.purges)
+
+    @property
     def summary(self) -> str:
         """The first few changes, in a line."""
         return ", ".join(f"{change.subject} {change.why}" for change in self.changes[:5])
@@ -144,8 +156,21 @@ def daemon_digests(files: Sequence[RenderedFile]) -> dict[str, str]:
     }
 
 
-def compare(files: Sequence[RenderedFile], required: Requirements, observed: Observed) -> Plan:
-    """What must change, without the diffs."""
+def sessions_digest(files: Sequence[RenderedFile], required: Requirements) -> str:
+    """A digest of the logins that sessions may have begun with."""
+    return next((file.digest for file in files if file.path == required.logins), "")
+
+
+def compare(
+    files: Sequence[RenderedFile],
+    required: Requirements,
+    observed: Observed,
+    purges: Sequence[MailStore] = (),
+) -> Plan:
+    """What must change, without the diffs.
+
+    :param purges: deleted mailboxes of which no mail may be left.
+    """
     packages = tuple(name for name in required.packages if name not in observed.packages)
     accounts = not required.accounts_satisfied(observed.accounts, observed.directories)
     differing = [(file, _difference(file, observed)) for file in files]
@@ -153,6 +178,8 @@ def compare(files: Sequence[RenderedFile], required: Requirements, observed: Obs
     known = {file.path for file in files}
     leftovers = tuple(sorted(path for path in observed.files if path not in known))
     daemons = _daemons(files, required, observed)
+    sessions = observed.applied.get(SESSIONS, "") != sessions_digest(files, required)
+    left = tuple(store for store in purges if store.home not in observed.purged)
     changes = [
         *(Change(Action.INSTALL, name, "not installed") for name in packages),
         *([Change(Action.CREATE, "accounts and directories")] if accounts else []),
@@ -162,6 +189,13 @@ def compare(files: Sequence[RenderedFile], required: Requirements, observed: Obs
         ),
         *(Change(Action.DELETE, path, "no longer wanted") for path in leftovers),
         *(Change(action, name, why) for name, (action, why) in daemons.items()),
+        # Where the password file itself changes, that says it.
+        *(
+            [Change(Action.CUT, SESSIONS, "logins have changed")]
+            if sessions and all(file.path != required.logins for file, _ in changed)
+            else []
+        ),
+        *(Change(Action.DELETE, store.home, "the mailbox is deleted") for store in left),
     ]
     return Plan(
         packages=packages,
@@ -170,6 +204,8 @@ def compare(files: Sequence[RenderedFile], required: Requirements, observed: Obs
         delete=leftovers,
         daemons=tuple(daemons),
         changes=tuple(changes),
+        sessions=sessions,
+        purges=left,
         removals=tuple(_removals([file for file, _ in changed], observed)),
     )
 

@@ -26,7 +26,7 @@ from orchestrator.dns.resolver import Resolver
 from orchestrator.dns.verification import Observation, gather, negative_ttl, verify_ptr
 from orchestrator.models import Address, DkimKey, DkimState, Domain, Host, utcnow
 from orchestrator.publication import Publication
-from orchestrator.services import conditions, dkim_rotation, domains, ledger
+from orchestrator.services import conditions, dkim_rotation, domains, ledger, reputation
 from orchestrator.services.wake import wake_workspace
 from orchestrator.settings import Settings
 
@@ -153,15 +153,16 @@ class Proofs:
             outcome = (published.status, published.reason, published.message)
             conditions.set_(session, host_id, Type.RECORDS_PUBLISHED, *outcome)
             for subject, observation in seen:
-                conditions.set_(
-                    session,
-                    subject,
-                    Type.PTR_CONFIRMED,
-                    observation.status,
-                    observation.reason,
-                    observation.message,
-                )
+                self._keep_ptr(session, subject, observation)
             row = session.get_one(Host, host_id)
             if row.dns_due_at > utcnow():
                 row.dns_due_at = utcnow() + timedelta(seconds=self._settings.dns_interval)
         return [observation for _, observation in seen]
+
+    def _keep_ptr(self, session: Session, subject: UUID, seen: Observation) -> None:
+        address = session.get(Address, subject)
+        if address is not None:
+            reputation.observe_ptr(session, address, seen)
+        else:
+            verdict = (seen.status, seen.reason, seen.message)
+            conditions.set_(session, subject, Type.PTR_CONFIRMED, *verdict)

@@ -1,5 +1,6 @@
 """Settings: from the environment (``MAILFLEET_…``), then a TOML file, then the defaults."""
 
+import ipaddress
 import os
 import tomllib
 from enum import StrEnum
@@ -13,6 +14,18 @@ from orchestrator.errors import ConfigurationError
 PREFIX = "MAILFLEET_"
 #: The templates that come with Mailfleet.
 BUILT_IN_TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+#: Settings that are lists: in the environment their parts stand between commas.
+LISTS = frozenset(
+    {
+        "resolvers",
+        "probe_listen",
+        "trusted_proxies",
+        "dnsbl_zones",
+        "nameservers",
+        "epp_contacts",
+        "zone_command",
+    }
+)
 #: Least characters of an operator token.
 OPERATOR_TOKEN_LENGTH = 24
 
@@ -23,6 +36,14 @@ class CertificateSource(StrEnum):
     AUTHORITY = "authority"
     FILES = "files"
     ACME = "acme"
+
+
+class RegistrarKind(StrEnum):
+    """Where domains are bought."""
+
+    NONE = "none"
+    MANUAL = "manual"
+    EPP = "epp"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +79,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     #: Address and port that the API listens on.
     api_host: str = "127.0.0.1"
     api_port: int = 8025
+    #: Addresses or networks of reverse proxies: what they say of the client's address
+    #: (X-Forwarded-For) is believed.
+    trusted_proxies: tuple[str, ...] = ()
+    #: Requests of one API key, a minute / at once: those that send, those that read mail, the rest.
+    rate_default: str = "60/60"
+    rate_send: str = "30/10"
+    rate_fetch: str = "30/30"
+    #: How long the answer to a request with an Idempotency-Key is kept for its repetition, and
+    #: after how long of silence a request whose process died may be done anew.
+    idempotency_seconds: float = 86400.0
+    idempotency_takeover: float = 60.0
+    #: After how many days an order that can't be provisioned is given up.
+    order_days: float = 30.0
     #: File with the operator's token for ``/operator/v1``; without one it answers nobody.
     operator_token_file: Path | None = None
     #: Where a reconciler answers Prometheus, ``host:port``; it asks for no token, so keep it to
@@ -94,6 +128,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     probe_interval: float = 60.0
     dns_interval: float = 30.0
     egress_interval: float = 86400.0
+    #: Blocklists (RFC 5782) that are asked about every address. None by default: most of them
+    #: bind a fleet that sends for others to their terms, which are agreed to by naming the list.
+    dnsbl_zones: tuple[str, ...] = ()
+    #: How often they are asked.
+    reputation_interval: float = 3600.0
+    #: How long an address that was quarantined for a listing stays so after it was delisted.
+    quarantine_seconds: float = 7 * 86400.0
     #: TTL of the records that we publish in managed zones.
     record_ttl: int = 300
     #: How old a DKIM key of a managed zone becomes before another takes its place; 0 for ever.
@@ -122,10 +163,48 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stripe_api_url: str = ""
     #: Where browsers go after a checkout.
     billing_return_url: str = ""
+    #: Where tenants' domains of mode ``buy`` are bought: ``none``, ``manual`` or ``epp``.
+    registrar: RegistrarKind = RegistrarKind.NONE
+    #: For how many years at a time, and how long before the end they are renewed.
+    registration_years: int = 1
+    renewal_days: float = 30.0
+    #: How often a bought domain is looked at at its registrar, and the registrar's messages read.
+    registrar_interval: float = 3600.0
+    #: Names of the servers that bought domains are delegated to; the registry knows them.
+    nameservers: tuple[str, ...] = ()
+    #: IP of the name server (Knot) that gets the zones of bought domains; empty for none. They are
+    #: made there over SSH and filled by RFC 2136 updates with the TSIG key, which that template
+    #: of its configuration lets in. ``zone_host_key`` is its SSH key, as in known_hosts.
+    zone_server: str = ""
+    zone_port: int = 53
+    zone_ssh_port: int = 22
+    zone_ssh_user: str = "root"
+    zone_host_key: str = ""
+    zone_command: tuple[str, ...] = ("knotc",)
+    zone_template: str = "managed"
+    zone_tsig_name: str = ""
+    zone_tsig_algorithm: str = "hmac-sha256"
+    zone_tsig_secret_file: Path | None = None
+    #: For ``epp``: the server, and as whom to log in (RFC 5730); its password stands in a file.
+    epp_host: str = ""
+    epp_port: int = 700
+    epp_client_id: str = ""
+    epp_password_file: Path | None = None
+    #: Our certificate, where the server asks for one; what the server itself is trusted by,
+    #: without it this machine's authorities.
+    epp_certificate_file: Path | None = None
+    epp_key_file: Path | None = None
+    epp_ca_file: Path | None = None
+    #: The registry's handles of the holder, and of the others as ``admin:HANDLE``, ``tech:…``.
+    epp_registrant: str = ""
+    epp_contacts: tuple[str, ...] = ()
+    epp_timeout: float = 30.0
     message_size_limit: int = 25 * 1024 * 1024
     #: Largest request body of the API.
     request_size_limit: int = 40 * 1024 * 1024
     mailbox_quota_mib: int = 1024
+    #: The most that a tenant may give a mailbox.
+    mailbox_quota_max_mib: int = 51_200
     #: Whether mail targets on private or loopback addresses are allowed (the lab needs it).
     allow_private_targets: bool = False
 
@@ -160,6 +239,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ConfigurationError(f"{setting} {path} holds no characters")
         return text
 
+    def proxies(self) -> list[str]:
+        """The reverse proxies that are trusted.
+
+        :raises ConfigurationError: when one is neither an address nor a network.
+        """
+        try:
+            return [str(ipaddress.ip_network(text)) for text in self.trusted_proxies]
+        except ValueError as error:
+            raise ConfigurationError(f"trusted_proxies: {error}") from None
+
     def metrics_address(self) -> tuple[str, int] | None:
         """Host and port of ``metrics_listen``; None where there is none.
 
@@ -189,7 +278,7 @@ def load(path: Path | None = None, environ: dict[str, str] | None = None) -> Set
             field = name[len(PREFIX) :].lower()
             if field not in known:
                 raise ConfigurationError(f"the environment sets {name}, which is not a setting")
-            values[field] = _split(text) if field in ("resolvers", "probe_listen") else text
+            values[field] = _split(text) if field in LISTS else text
     try:
         return msgspec.convert(values, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:

@@ -7,13 +7,14 @@ from uuid import UUID
 from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
-from orchestrator import transit
+from orchestrator import secrets, transit
 from orchestrator.errors import ConfigurationError
 from orchestrator.hostspec import (
     AddressSpec,
     DkimKeySpec,
     HostSpec,
     MailboxSpec,
+    MailStore,
     OsName,
     ProbeSpec,
     RemoteMailboxSpec,
@@ -22,16 +23,24 @@ from orchestrator.hostspec import (
 from orchestrator.models import (
     Address,
     AddressState,
+    Alias,
     Certificate,
     DkimKey,
     DkimState,
     Domain,
     Host,
     Mailbox,
+    Move,
     MovePhase,
+    Relocation,
     RelocationState,
 )
 from orchestrator.secrets import Vault
+
+#: Made once: every pass asks, and making it costs more than asking.
+_PENDING_PURGES = columns(
+    col(Mailbox.id), col(Mailbox.email), col(Mailbox.directory), col(Mailbox.address_id)
+).where(col(Mailbox.purge_since).is_not(None))
 
 
 def mail_hosts(session: Session, workspace_id: UUID | None) -> list[Host]:
@@ -113,6 +122,9 @@ def build(
         probes=tuple(ProbeSpec(probe_sender(s, host.hostname), s.ip) for s in specs),
         tls=_tls(vault, host, own.certificate),
         message_size_limit=message_size_limit,
+        purges=_purges(
+            session, own.addresses, {m.store for m in local} | {m.store for m in remote}
+        ),
     )
 
 
@@ -161,8 +173,10 @@ def _mailboxes(
         columns(
             col(Mailbox.id),
             col(Mailbox.email),
+            col(Mailbox.directory),
             col(Mailbox.password_hash),
             col(Mailbox.quota_mib),
+            col(Mailbox.suspended_at).is_not(None),
             col(Address.ip),
             col(Host.hostname),
         )
@@ -177,16 +191,54 @@ def _mailboxes(
     local: list[MailboxSpec] = []
     remote: list[RemoteMailboxSpec] = []
     passages = transit.passages(session)
+    aliases = _aliases(session, domains)
     found = session.connection().execute(rows)
-    for mailbox_id, email, password_hash, quota_mib, ip, hostname in found:
+    for mailbox_id, email, directory, password_hash, quota_mib, suspended, ip, hostname in found:
+        known = aliases.get(mailbox_id, ())
         passage = passages.get(mailbox_id)
         held = passage is not None and passage.state is RelocationState.HELD
         here = passage.ip_on(host.id) if passage else None
         if hostname == host.hostname or (held and here):
-            local.append(MailboxSpec(email, password_hash, here or ip, quota_mib, held))
+            login = secrets.LOCKED if suspended else password_hash
+            local.append(MailboxSpec(email, login, here or ip, quota_mib, held, known, directory))
         else:
-            remote.append(RemoteMailboxSpec(email, hostname, former_ip=here))
+            remote.append(RemoteMailboxSpec(email, hostname, here, known, directory))
     return tuple(local), tuple(remote)
+
+
+def _aliases(session: Session, domains: list[Domain]) -> dict[UUID, tuple[str, ...]]:
+    """Aliases of these domains by their mailboxes' ids."""
+    rows = (
+        columns(col(Alias.mailbox_id), col(Alias.email))
+        .where(col(Alias.domain_id).in_([domain.id for domain in domains]))
+        .order_by(col(Alias.email))
+    )
+    found: dict[UUID, tuple[str, ...]] = {}
+    for mailbox_id, email in session.connection().execute(rows):
+        found[mailbox_id] = (*found.get(mailbox_id, ()), email)
+    return found
+
+
+def _purges(
+    session: Session, addresses: Sequence[Address], living: set[MailStore]
+) -> tuple[MailStore, ...]:
+    """Mail of deleted mailboxes that a host with these addresses must not keep.
+
+    What lives there again stays.
+    """
+    pending = session.connection().execute(_PENDING_PURGES).all()
+    if not pending:
+        return ()
+    here = {address.id for address in addresses}
+    ends = col(Move.source_id).in_(here) | col(Move.target_id).in_(here)
+    moved = select(Relocation.mailbox_id).join(Move, col(Move.id) == col(Relocation.move_id))
+    copied = set(session.exec(moved.where(ends)))
+    found = {
+        MailStore(email, directory)
+        for mailbox_id, email, directory, address_id in pending
+        if address_id in here or mailbox_id in copied
+    }
+    return tuple(sorted(found - living))
 
 
 def _tls(vault: Vault, host: Host, row: Certificate | None) -> TlsSpec:

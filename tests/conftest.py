@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from labkit import MAILBOXES, ROOT, Machine, Operator, Tenant
+from labkit import MAILBOXES, ROOT, Machine, Operator, Tenant, mint_key
 
 pytest_plugins = ["databases", "stripekit"]
 
@@ -43,9 +43,9 @@ def machine(request: pytest.FixtureRequest, machines: dict[str, Machine]) -> Mac
 
 
 @pytest.fixture(scope="session")
-def tenant(lab: dict[str, Any]) -> Iterator[Tenant]:
-    """The demonstration workspace, through the API."""
-    token = lab["keys"]["adbtd"]
+def tenant(lab: dict[str, Any], operator: Operator) -> Iterator[Tenant]:
+    """The demonstration workspace, through the API, with a key of our own."""
+    token = mint_key(operator, "acme")
     with httpx.Client(
         base_url=f"{lab['api']}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=60
     ) as client:

@@ -14,6 +14,7 @@ import httpx
 from sqlalchemy import Engine
 
 from orchestrator import db
+from orchestrator.hostspec import MailStore
 from orchestrator.models import AddressState, utcnow
 from orchestrator.services import addresses
 
@@ -116,6 +117,18 @@ class Tenant:
         """The mailbox of that address."""
         rows = self.data("GET", "/mailboxes")
         return next(row for row in rows if row["email"] == email)
+
+    def home(self, email: str) -> str:
+        """Where the host of one of its mailboxes keeps the mail."""
+        directory = self.data("GET", "/me")["workspace"]["id"].removeprefix("ws_")
+        return MailStore(email, directory).home
+
+
+def mint_key(operator: Operator, workspace: str) -> str:
+    """A key of the workspace for tests: they ask more often than a tenant may."""
+    rates = [f"--rate={bucket}=100000/10000" for bucket in ("default", "send", "fetch")]
+    named = ("--workspace", workspace, "--name", "tests")
+    return operator.ok("mailfleet", "keys", "create", *named, *rates)
 
 
 def rest_is_over(engine: Engine) -> None:

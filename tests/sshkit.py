@@ -1,8 +1,11 @@
-"""An SSH server on loopback that lets one key in and answers every command with one text."""
+"""An SSH server on loopback that lets one key in.
+
+It answers every command with one text, or as a function of the test's does.
+"""
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,8 +21,12 @@ class Server:
     host_key: str
 
 
+#: A command to its exit code and output.
+Answer = Callable[[str], tuple[int, str]]
+
+
 class _Session(paramiko.ServerInterface):
-    def __init__(self, answer: str) -> None:
+    def __init__(self, answer: Answer) -> None:
         self._answer = answer
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
@@ -32,20 +39,23 @@ class _Session(paramiko.ServerInterface):
         return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        threading.Thread(target=self._reply, args=(channel,), daemon=True).start()
+        arguments = (channel, command.decode())
+        threading.Thread(target=self._reply, args=arguments, daemon=True).start()
         return True
 
-    def _reply(self, channel: paramiko.Channel) -> None:
+    def _reply(self, channel: paramiko.Channel, command: str) -> None:
         while channel.recv(65536):
             pass
-        channel.sendall(self._answer.encode())
-        channel.send_exit_status(0)
+        status, text = self._answer(command)
+        channel.sendall(text.encode())
+        channel.send_exit_status(status)
         channel.close()
 
 
 @contextmanager
-def serve(answer: str) -> Iterator[Server]:
+def serve(answer: str | Answer) -> Iterator[Server]:
     """Serve until the block ends."""
+    reply = answer if callable(answer) else lambda _: (0, answer)
     key = paramiko.ECDSAKey.generate()
     listener = socket.create_server(("127.0.0.1", 0))
     transports: list[paramiko.Transport] = []
@@ -58,7 +68,7 @@ def serve(answer: str) -> Iterator[Server]:
                 return
             transport = paramiko.Transport(connection)
             transport.add_server_key(key)
-            transport.start_server(event=threading.Event(), server=_Session(answer))
+            transport.start_server(event=threading.Event(), server=_Session(reply))
             transports.append(transport)
 
     thread = threading.Thread(target=accept, daemon=True)

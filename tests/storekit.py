@@ -1,6 +1,7 @@
 """A database of its own for one test, and rows in it."""
 
 import base64
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +15,16 @@ from sqlmodel import SQLModel
 
 from orchestrator import db, secrets
 from orchestrator.conditions import Reason, Status, Type
-from orchestrator.models import Address, Domain, Host, Workspace, Zone, utcnow
+from orchestrator.models import (
+    Address,
+    AddressState,
+    Bucket,
+    Domain,
+    Host,
+    Workspace,
+    Zone,
+    utcnow,
+)
 from orchestrator.secrets import Vault
 from orchestrator.services import (
     addresses,
@@ -27,6 +37,9 @@ from orchestrator.services import (
     zones,
 )
 from orchestrator.settings import Settings
+
+#: Rates for tests that ask more often than a tenant may.
+QUICK = dict.fromkeys(Bucket, "1000000/1000000")
 
 _BLOB = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20" + bytes(32)
 HOST_KEY = "ssh-ed25519 " + base64.b64encode(_BLOB).decode()
@@ -78,10 +91,17 @@ class Store:
         with db.writing(self.engine) as session:
             return workspaces.create(session, slug=slug, name=slug.capitalize())
 
-    def key(self, workspace: Workspace, name: str = "ci/cd") -> str:
+    def key(
+        self,
+        workspace: Workspace,
+        name: str = "ci/cd",
+        limits: keys.Limits = keys.UNLIMITED,
+        *,
+        rates: Mapping[Bucket, str] | None = None,
+    ) -> str:
         """A bearer token of the tenant."""
         with db.writing(self.engine) as session:
-            return keys.create(session, workspace, name)[1]
+            return keys.create(session, workspace, name, limits, rates=rates)[1]
 
     def host(self, name: str = "mx1", address: str = "198.51.100.11") -> Host:
         """An enrolled host."""
@@ -99,7 +119,7 @@ class Store:
         """Free addresses on the host."""
         with db.writing(self.engine) as session:
             row = session.get_one(Host, host.id)
-            return [
+            added = [
                 addresses.add(
                     session,
                     host=row,
@@ -108,6 +128,9 @@ class Store:
                 )
                 for ip in ips
             ]
+            for address in added:
+                address.state = AddressState.FREE
+            return added
 
     def assign(self, workspace: Workspace, count: int = 1) -> list[Address]:
         """Addresses of the pool for the tenant."""

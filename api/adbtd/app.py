@@ -1,24 +1,49 @@
 """The adbtd dialect as an application of its own."""
 
-from litestar import Litestar
+from functools import partial
+
+from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
 from api import docs
-from api.adbtd import domains, ips, mailboxes, messages, workspace
+from api.adbtd import (
+    aliases,
+    domains,
+    ips,
+    keys,
+    logins,
+    mailboxes,
+    orders,
+    receive,
+    scheduled,
+    send,
+    templates,
+    workspace,
+)
 from api.adbtd.errors import DOCUMENTED, EXCEPTION_HANDLERS
-from api.adbtd.requests import StrictRequest, provide_caller
+from api.adbtd.requests import StrictRequest, parse_id, provide_caller
 from api.auth import BearerAuthentication
 from api.core import Core
+from api.idempotency import Idempotency
+from api.options import Options
+from api.ratelimit import RateLimit
 
 BASE_PATH = "/api/v1"
 
 HANDLERS = [
     workspace.me,
+    *keys.HANDLERS,
     *domains.HANDLERS,
     *ips.HANDLERS,
     *mailboxes.HANDLERS,
-    *messages.HANDLERS,
+    *logins.HANDLERS,
+    *aliases.HANDLERS,
+    *send.HANDLERS,
+    *scheduled.HANDLERS,
+    *templates.HANDLERS,
+    *receive.HANDLERS,
+    *orders.HANDLERS,
 ]
 
 
@@ -28,8 +53,11 @@ def create_app(core: Core) -> Litestar:
     def provide_core() -> Core:
         return core
 
+    # Litestar wraps a handler anew whenever another one of its path is registered; the third
+    # breaks the first. A router's are registered together.
+    handlers = Router("/", route_handlers=docs.describe(HANDLERS, DOCUMENTED))
     return Litestar(
-        docs.describe(HANDLERS, DOCUMENTED),
+        [handlers],
         path=BASE_PATH,
         request_class=StrictRequest,
         dependencies={
@@ -38,7 +66,15 @@ def create_app(core: Core) -> Litestar:
         },
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[
-            DefineMiddleware(BearerAuthentication, core=core, exclude=f"^{BASE_PATH}/docs")
+            Options,
+            DefineMiddleware(
+                BearerAuthentication,
+                core=core,
+                exclude=f"^{BASE_PATH}/docs",
+                parse_mailbox=partial(parse_id, "mb"),
+            ),
+            DefineMiddleware(RateLimit, core=core),
+            DefineMiddleware(Idempotency, core=core),
         ],
         request_max_body_size=core.settings.request_size_limit,
         openapi_config=docs.openapi(

@@ -4,16 +4,17 @@ from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from api.adbtd import schemas, translate
-from api.adbtd.requests import FromCaller, FromCore, parse_id
+from api.adbtd.requests import Fate, FromCaller, FromCore, parse_id
 from orchestrator.db import reading, writing
 from orchestrator.models import DomainMode
-from orchestrator.services import conditions, dkim_rotation
+from orchestrator.services import conditions, dkim_rotation, registrations
 from orchestrator.services import domains as service
+from orchestrator.services.rights import Right
 
 TAGS = ["Domains"]
 
 
-@get("/domains", sync_to_thread=True, tags=TAGS)
+@get("/domains", sync_to_thread=True, tags=TAGS, right=Right.READ)
 def list_domains(core: FromCore, caller: FromCaller) -> schemas.Data[list[schemas.Domain]]:
     """All domains with a flag for each kind of DNS record."""
     with reading(core.engine) as session:
@@ -23,7 +24,7 @@ def list_domains(core: FromCore, caller: FromCaller) -> schemas.Data[list[schema
     return schemas.Data([translate.domain(row, selectors[row.id], observed) for row in rows])
 
 
-@get("/domains/{domain_id:str}", sync_to_thread=True, tags=TAGS)
+@get("/domains/{domain_id:str}", sync_to_thread=True, tags=TAGS, right=Right.READ)
 def get_domain(
     core: FromCore, caller: FromCaller, domain_id: FromPath[str]
 ) -> schemas.Data[schemas.DomainDetail]:
@@ -37,12 +38,14 @@ def get_domain(
     return schemas.Data(translate.domain_detail(row, selector, observed, records, awaited))
 
 
-@post("/domains", status_code=200, sync_to_thread=True, tags=TAGS)
+@post("/domains", status_code=200, sync_to_thread=True, tags=TAGS, right=Right.WRITE)
 def add_domain(
     core: FromCore, caller: FromCaller, data: JSONBody[schemas.AddDomain]
 ) -> schemas.Data[schemas.DomainOrder]:
-    """Add a domain; the workspace needs a dedicated IP already."""
+    """Add a domain, or buy it; the workspace needs a dedicated IP already."""
     core.payments.require(caller.workspace)
+    if data.mode == "buy":
+        registrations.offer(core.engine, core.registrar, caller.workspace, data.name)
     with writing(core.engine) as session:
         order = service.add(
             session,
@@ -55,13 +58,16 @@ def add_domain(
     return schemas.Data(translate.domain_order(order))
 
 
-@delete("/domains/{domain_id:str}", status_code=200, sync_to_thread=True, tags=TAGS)
+@delete(
+    "/domains/{domain_id:str}", status_code=200, sync_to_thread=True, tags=TAGS, right=Right.WRITE
+)
 def delete_domain(
-    core: FromCore, caller: FromCaller, domain_id: FromPath[str]
+    core: FromCore, caller: FromCaller, domain_id: FromPath[str], mail: Fate = "keep"
 ) -> schemas.Data[schemas.DomainDeleted]:
-    """Delete a domain and its mailboxes."""
+    """Delete a domain and its mailboxes; with mail=purge their mail, too."""
+    key, purge = parse_id("dom", domain_id), mail == "purge"
     with writing(core.engine) as session:
-        count = service.delete(session, caller.workspace, parse_id("dom", domain_id))
+        count = service.delete(session, caller.workspace, key, purge=purge)
     return schemas.Data(schemas.DomainDeleted(deleted_mailboxes=count))
 
 

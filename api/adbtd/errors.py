@@ -11,18 +11,20 @@ from sqlalchemy.exc import OperationalError
 
 from api.adbtd.schemas import Error, Failure
 from orchestrator.errors import (
-    BillingError,
+    Away,
     Conflict,
+    Forbidden,
     Invalid,
     NotFound,
     OrchestratorError,
     PaymentRequired,
+    RateLimited,
     Unauthorized,
     Unavailable,
     Upstream,
 )
 
-#: What a client is told to wait while the database or the payment service is away.
+#: What a client is told to wait while the database or another service is away.
 RETRY_SECONDS = 5
 
 logger = logging.getLogger("mailfleet.api")
@@ -32,6 +34,7 @@ AnyRequest = Request[Any, Any, Any]
 _OURS: dict[type[OrchestratorError], tuple[int, str]] = {
     Invalid: (400, "validation_error"),
     Unauthorized: (401, "unauthorized"),
+    Forbidden: (403, "forbidden"),
     NotFound: (404, "not_found"),
     Conflict: (409, "conflict"),
     Unavailable: (503, "inventory_unavailable"),
@@ -48,18 +51,28 @@ def _answer(
 
 def handle_ours(request: AnyRequest, error: OrchestratorError) -> Response[Failure]:
     """Translate an error of the core."""
+    if isinstance(error, Away):
+        return _away(request, error, "a service that this needs is away: try again later")
+    if isinstance(error, RateLimited):
+        return _answer(429, "rate_limited", str(error), {"Retry-After": str(error.retry_after)})
+    known = describe(error)
+    if known is None:
+        return handle_unexpected(request, error)
+    status, described = known
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return Response(Failure(error=described), status_code=status, headers=headers)
+
+
+def describe(error: OrchestratorError) -> tuple[int, Error] | None:
+    """An error of the core as status and object; None for one that is our own affair."""
     if isinstance(error, Upstream):
-        return _answer(502, f"{error.service}_error", str(error))
+        return 502, Error(code=f"{error.service}_error", message=str(error))
     if isinstance(error, PaymentRequired):
-        required = Error("payment_required", str(error), error.checkout_url)
-        return Response(Failure(error=required), status_code=402)
-    if isinstance(error, BillingError):
-        return _away(request, error, "the payment service is away: try again later")
+        return 402, Error("payment_required", str(error), error.checkout_url)
     for kind, (status, code) in _OURS.items():
         if isinstance(error, kind):
-            headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-            return _answer(status, code, str(error), headers)
-    return handle_unexpected(request, error)
+            return status, Error(code=code, message=str(error))
+    return None
 
 
 def handle_http(request: AnyRequest, error: HTTPException) -> Response[Failure]:
@@ -110,10 +123,12 @@ DOCUMENTED = {
     status: ResponseSpec(Failure, description=description, generate_examples=False)
     for status, description in {
         400: "validation_error: the body or parameters failed validation",
-        401: "unauthorized: missing, malformed or revoked bearer token",
+        401: "unauthorized: missing, malformed, expired or revoked bearer token",
         402: "payment_required: no saved payment method, or an unpaid invoice",
+        403: "forbidden: the API key lacks this right, or is for other networks",
         404: "not_found: the resource does not exist on this workspace",
         409: "conflict: a uniqueness rule or precondition failed",
+        429: "rate_limited: see the Retry-After header",
         500: "internal_error: unexpected server error",
         502: "smtp_error or imap_error: the tenant's mail server refused",
         503: "inventory_unavailable: no free dedicated IPs; internal_error: try again later",

@@ -8,11 +8,12 @@ from api.adbtd.requests import FromCaller, FromCore, parse_id
 from orchestrator.db import reading, writing
 from orchestrator.services import addresses as service
 from orchestrator.services import billing
+from orchestrator.services.rights import Right
 
 TAGS = ["Dedicated IPs"]
 
 
-@get("/ips", sync_to_thread=True, tags=TAGS)
+@get("/ips", sync_to_thread=True, tags=TAGS, right=Right.READ)
 def list_ips(core: FromCore, caller: FromCaller) -> schemas.Data[list[schemas.Ip]]:
     """The dedicated IPs of the workspace."""
     with reading(core.engine) as session:
@@ -20,7 +21,7 @@ def list_ips(core: FromCore, caller: FromCaller) -> schemas.Data[list[schemas.Ip
     return schemas.Data([translate.ip(row) for row in rows])
 
 
-@post("/ips", status_code=200, sync_to_thread=True, tags=TAGS)
+@post("/ips", status_code=200, sync_to_thread=True, tags=TAGS, right=Right.WRITE)
 def order_ips(
     core: FromCore, caller: FromCaller, data: JSONBody[schemas.OrderIps]
 ) -> schemas.Data[schemas.IpOrder]:
@@ -31,7 +32,7 @@ def order_ips(
     return schemas.Data(translate.ip_order(order))
 
 
-@delete("/ips/{ip_id:str}", status_code=200, sync_to_thread=True, tags=TAGS)
+@delete("/ips/{ip_id:str}", status_code=200, sync_to_thread=True, tags=TAGS, right=Right.WRITE)
 def release_ip(
     core: FromCore, caller: FromCaller, ip_id: FromPath[str]
 ) -> schemas.Data[schemas.IpReleased]:

@@ -4,15 +4,16 @@ from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from api.adbtd import schemas, translate
-from api.adbtd.requests import FromCaller, FromCore, parse_id
+from api.adbtd.requests import Fate, FromCaller, FromCore, parse_id
 from orchestrator.db import reading, writing
 from orchestrator.services import conditions
 from orchestrator.services import mailboxes as service
+from orchestrator.services.rights import Right
 
 TAGS = ["Mailboxes"]
 
 
-@get("/mailboxes", sync_to_thread=True, tags=TAGS)
+@get("/mailboxes", sync_to_thread=True, tags=TAGS, right=Right.READ)
 def list_mailboxes(core: FromCore, caller: FromCaller) -> schemas.Data[list[schemas.Mailbox]]:
     """All mailboxes, with the hosts and ports to connect to."""
     with reading(core.engine) as session:
@@ -21,7 +22,7 @@ def list_mailboxes(core: FromCore, caller: FromCaller) -> schemas.Data[list[sche
     return schemas.Data([translate.mailbox(row, observed) for row in rows])
 
 
-@get("/mailboxes/{mailbox_id:str}", sync_to_thread=True, tags=TAGS)
+@get("/mailboxes/{mailbox_id:str}", sync_to_thread=True, tags=TAGS, right=Right.READ)
 def get_mailbox(
     core: FromCore, caller: FromCaller, mailbox_id: FromPath[str]
 ) -> schemas.Data[schemas.Mailbox]:
@@ -32,7 +33,7 @@ def get_mailbox(
     return schemas.Data(translate.mailbox(row, observed))
 
 
-@post("/mailboxes", status_code=200, sync_to_thread=True, tags=TAGS)
+@post("/mailboxes", status_code=200, sync_to_thread=True, tags=TAGS, right=Right.WRITE)
 def create_mailboxes(
     core: FromCore, caller: FromCaller, data: JSONBody[schemas.CreateMailboxes]
 ) -> schemas.Data[schemas.MailboxOrder]:
@@ -43,13 +44,20 @@ def create_mailboxes(
     return schemas.Data(translate.mailbox_order(order))
 
 
-@delete("/mailboxes/{mailbox_id:str}", status_code=200, sync_to_thread=True, tags=TAGS)
+@delete(
+    "/mailboxes/{mailbox_id:str}",
+    status_code=200,
+    sync_to_thread=True,
+    tags=TAGS,
+    right=Right.WRITE,
+)
 def delete_mailbox(
-    core: FromCore, caller: FromCaller, mailbox_id: FromPath[str]
+    core: FromCore, caller: FromCaller, mailbox_id: FromPath[str], mail: Fate = "keep"
 ) -> schemas.Data[schemas.MailboxDeleted]:
-    """Delete a mailbox."""
+    """Delete a mailbox; with mail=purge its mail, too."""
+    key, purge = parse_id("mb", mailbox_id), mail == "purge"
     with writing(core.engine) as session:
-        row = service.delete(session, caller.workspace, parse_id("mb", mailbox_id))
+        row = service.delete(session, caller.workspace, key, purge=purge)
     return schemas.Data(schemas.MailboxDeleted(deleted=row.email))
 
 

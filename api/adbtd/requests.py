@@ -1,12 +1,13 @@
 """What every handler of the dialect needs of a request."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
 from litestar.di import NamedDependency
+from litestar.params import QueryParameter
 
 from api.auth import Caller
 from api.core import Core
@@ -14,6 +15,9 @@ from orchestrator.errors import Invalid, NotFound
 
 FromCore = NamedDependency[Core]
 FromCaller = NamedDependency[Caller]
+
+#: What becomes of the mail of what is deleted.
+Fate = Annotated[Literal["keep", "purge"], QueryParameter(name="mail")]
 
 
 class StrictRequest(Request[Caller, None, State]):

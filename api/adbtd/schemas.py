@@ -1,9 +1,11 @@
 """The dialect's JSON, as documented. Requests refuse unknown fields."""
 
-from typing import Generic, Literal, TypeVar
+from datetime import datetime
+from typing import Annotated, Generic, Literal, TypeVar
 
-from msgspec import Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from orchestrator.models import KeyScope, OrderKind, OrderStatus
 from orchestrator.services.status import DomainStatus, MailboxStatus
 
 T = TypeVar("T")
@@ -59,17 +61,14 @@ class CreateMailboxes(Request):
     emails: list[str]
 
 
-class SendMessage(Request):
-    """Body of POST /mailboxes/:id/send; text or html or both."""
+class CreateKey(Request):
+    """Body of POST /keys; ``expiresAt`` is a moment with its time zone (RFC 3339)."""
 
-    to: str | list[str]
-    subject: str
-    cc: list[str] | None = None
-    bcc: list[str] | None = None
-    text: str | None = None
-    html: str | None = None
-    from_name: str | None = None
-    reply_to: str | None = None
+    name: str
+    scope: Literal["full", "read", "send"] = "full"
+    mailbox_id: str | None = None
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    allowed_ips: list[str] = []
 
 
 class Workspace(Answer):
@@ -86,6 +85,32 @@ class ApiKey(Answer):
 
     id: str
     name: str
+
+
+class Key(Answer):
+    """An item of GET /keys; ``prefix`` is what the token begins with after ``adbtd_live_``."""
+
+    id: str
+    name: str
+    prefix: str
+    scope: KeyScope
+    mailbox_id: str | None
+    expires_at: str | None
+    allowed_ips: list[str]
+    created_at: str
+    last_used_at: str | None
+
+
+class NewKey(Key):
+    """Answer of POST /keys."""
+
+    token: str
+
+
+class KeyRevoked(Answer):
+    """Answer of DELETE /keys/:id."""
+
+    revoked: str
 
 
 class Me(Answer):
@@ -195,15 +220,6 @@ class MailboxDeleted(Answer):
     deleted: str
 
 
-class Sent(Answer):
-    """Answer of POST /mailboxes/:id/send."""
-
-    message_id: str
-    accepted: list[str]
-    rejected: list[str]
-    response: str
-
-
 class Summary(Answer):
     """One message of a list: addresses are arrays."""
 
@@ -237,6 +253,16 @@ class Attachment(Answer):
     content_id: str | None
 
 
+class Folder(Answer):
+    """An item of GET /mailboxes/:id/folders (ours); specialUse is such as ``\\Sent``."""
+
+    name: str
+    delimiter: str | None
+    special_use: str | None
+    total: int
+    unseen: int
+
+
 class Message(Answer):
     """Answer of GET /mailboxes/:id/messages/:uid: addresses are strings."""
 
@@ -252,3 +278,17 @@ class Message(Answer):
     attachments: list[Attachment]
     flags: list[str]
     seen: bool
+
+
+class Order(Answer):
+    """An order; of ``domain``, ``ips`` and ``emails`` it has the one that was ordered."""
+
+    id: str
+    kind: OrderKind
+    status: OrderStatus
+    reason: str | None
+    created_at: str
+    settled_at: str | None
+    domain: str | UnsetType = UNSET
+    ips: list[str] | UnsetType = UNSET
+    emails: list[str] | UnsetType = UNSET

@@ -5,14 +5,15 @@ from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
-from api.adbtd import schemas
+from api.adbtd import mailbox_schemas, schemas
 from orchestrator import models
 from orchestrator.conditions import Status, Type
 from orchestrator.dns.records import ExpectedRecord, Purpose
-from orchestrator.mail.types import FolderPage, MessageDetail, MessageSummary, Submission
+from orchestrator.mail.types import Folder, FolderPage, MessageDetail, MessageSummary, QuotaUsage
 from orchestrator.services import status
 from orchestrator.services.conditions import Observed
 from orchestrator.services.mailboxes import Placed
+from orchestrator.services.provisioning import Verdict
 
 SUBMISSION_PORT = 587
 IMAP_PORT = 993
@@ -37,7 +38,8 @@ def timestamp(moment: datetime) -> str:
     return text.removesuffix("+00:00") + "Z"
 
 
-def _optional_timestamp(moment: datetime | None) -> str | None:
+def optional_timestamp(moment: datetime | None) -> str | None:
+    """The same, where there may be none."""
     return None if moment is None else timestamp(moment)
 
 
@@ -54,6 +56,29 @@ def me(workspace: models.Workspace, key: models.ApiKey) -> schemas.Me:
     )
 
 
+def key(row: models.ApiKey) -> schemas.Key:
+    """An item of GET /keys."""
+    return schemas.Key(
+        id=public_id("key", row.id),
+        name=row.name,
+        prefix=row.hint,
+        scope=row.scope,
+        mailbox_id=None if row.mailbox_id is None else public_id("mb", row.mailbox_id),
+        expires_at=optional_timestamp(row.expires_at),
+        allowed_ips=row.allowed_ips,
+        created_at=timestamp(row.created_at),
+        last_used_at=optional_timestamp(row.last_used_at),
+    )
+
+
+def new_key(row: models.ApiKey, token: str) -> schemas.NewKey:
+    """POST /keys."""
+    base = key(row)
+    return schemas.NewKey(
+        **{name: getattr(base, name) for name in base.__struct_fields__}, token=token
+    )
+
+
 def domain(row: models.Domain, selector: str, observed: Observed) -> schemas.Domain:
     """An item of GET /domains."""
     return schemas.Domain(
@@ -67,7 +92,7 @@ def domain(row: models.Domain, selector: str, observed: Observed) -> schemas.Dom
         mx_ok=status.holds(row, Type.MX_OK, observed),
         dkim_selector=selector,
         created_at=timestamp(row.created_at),
-        last_verified_at=_optional_timestamp(row.checked_at if row.verified_at else None),
+        last_verified_at=optional_timestamp(row.checked_at if row.verified_at else None),
     )
 
 
@@ -135,8 +160,8 @@ def ip(row: models.Address) -> schemas.Ip:
         id=public_id("ip", row.id),
         address=row.ip,
         status=row.state,
-        allocated_at=_optional_timestamp(row.allocated_at),
-        last_reputation_at=_optional_timestamp(row.reputation_at),
+        allocated_at=optional_timestamp(row.allocated_at),
+        last_reputation_at=optional_timestamp(row.reputation_at),
         reputation_flags=row.reputation_flags,
     )
 
@@ -163,6 +188,28 @@ def mailbox(placed: Placed, observed: Observed) -> schemas.Mailbox:
     )
 
 
+def login(row: models.Mailbox, password: str) -> mailbox_schemas.Login:
+    """POST /mailboxes/:id/password."""
+    return mailbox_schemas.Login(id=public_id("mb", row.id), email=row.email, password=password)
+
+
+def quota(row: models.Mailbox) -> mailbox_schemas.Quota:
+    """PATCH /mailboxes/:id."""
+    return mailbox_schemas.Quota(
+        id=public_id("mb", row.id), email=row.email, quota_mib=row.quota_mib
+    )
+
+
+def usage(seen: QuotaUsage) -> mailbox_schemas.Usage:
+    """GET /mailboxes/:id/quota."""
+    return mailbox_schemas.Usage(used_kib=seen.used_kib, limit_kib=seen.limit_kib)
+
+
+def alias(row: models.Alias) -> mailbox_schemas.Alias:
+    """An item of GET /mailboxes/:id/aliases; also the answer of POST."""
+    return mailbox_schemas.Alias(email=row.email, created_at=timestamp(row.created_at))
+
+
 def mailbox_order(order: models.Order) -> schemas.MailboxOrder:
     """POST /mailboxes."""
     return schemas.MailboxOrder(
@@ -170,13 +217,27 @@ def mailbox_order(order: models.Order) -> schemas.MailboxOrder:
     )
 
 
-def sent(submission: Submission) -> schemas.Sent:
-    """POST /mailboxes/:id/send."""
-    return schemas.Sent(
-        message_id=submission.message_id,
-        accepted=list(submission.accepted),
-        rejected=list(submission.rejected),
-        response=submission.response,
+def order(row: models.Order, verdict: Verdict) -> schemas.Order:
+    """GET /orders/:id; also an item of GET /orders."""
+    return schemas.Order(
+        id=public_id("ord", row.id),
+        kind=row.kind,
+        status=verdict.status,
+        reason=verdict.reason or None,
+        created_at=timestamp(row.created_at),
+        settled_at=optional_timestamp(row.settled_at),
+        **row.detail,
+    )
+
+
+def folder(row: Folder) -> schemas.Folder:
+    """An item of GET /mailboxes/:id/folders."""
+    return schemas.Folder(
+        name=row.name,
+        delimiter=row.delimiter,
+        special_use=row.special_use,
+        total=row.total,
+        unseen=row.unseen,
     )
 
 
@@ -198,7 +259,7 @@ def _summary(message: MessageSummary) -> schemas.Summary:
         sender=list(message.sender),
         to=list(message.to),
         cc=list(message.cc),
-        date=_optional_timestamp(message.date),
+        date=optional_timestamp(message.date),
         flags=list(message.flags),
         size=message.size,
         seen=_seen(message),
@@ -215,7 +276,7 @@ def message(detail: MessageDetail) -> schemas.Message:
         sender=_joined(summary.sender),
         to=_joined(summary.to),
         cc=_joined(summary.cc),
-        date=_optional_timestamp(summary.date),
+        date=optional_timestamp(summary.date),
         text=detail.text,
         html=detail.html,
         attachments=[

@@ -48,7 +48,7 @@ class Checkout:
 
 
 class Biller(Protocol):
-    """A payment service. Every method may raise ``BillingError``."""
+    """A payment service. Every method may raise ``Away``."""
 
     def open(self, reference: str, name: str) -> str:
         """The id of a customer for the workspace; the same for the same ``reference``."""

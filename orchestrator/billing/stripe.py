@@ -12,7 +12,7 @@ from typing import Any
 import stripe
 
 from orchestrator.billing.biller import Account, Checkout, Kind, Standing, Subscribed
-from orchestrator.errors import BillingError, Invalid
+from orchestrator.errors import Away, Invalid
 
 #: Seconds that one request may take, how often it is repeated, and how old a notice may be.
 TIMEOUT = 10
@@ -91,7 +91,7 @@ class Stripe:
                 }
             )
         if session.url is None:
-            raise BillingError("Stripe made a checkout session without a URL")
+            raise Away("Stripe made a checkout session without a URL")
         return Checkout(session.url, datetime.fromtimestamp(session.expires_at, UTC))
 
     def concerned(self, payload: bytes, signature: str) -> str | None:
@@ -195,4 +195,4 @@ def _explained() -> Iterator[None]:
     except stripe.StripeError as error:
         code = error.code or type(error).__name__
         about = f", request {error.request_id}" if error.request_id else ""
-        raise BillingError(f"Stripe: {code} (status {error.http_status}{about})") from None
+        raise Away(f"Stripe: {code} (status {error.http_status}{about})") from None

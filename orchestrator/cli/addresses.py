@@ -4,7 +4,9 @@ import rich_click as click
 from sqlmodel import col, select
 
 from orchestrator.cli.app import App, json_option, pass_app, show
+from orchestrator.cli.intake import add
 from orchestrator.cli.moves import list_moves, move
+from orchestrator.cli.quarantine import check, history, quarantine, release_quarantine, remove
 from orchestrator.db import reading, writing
 from orchestrator.models import Address, Host, Workspace
 from orchestrator.services import addresses as service
@@ -18,22 +20,12 @@ def addresses() -> None:
 
 addresses.add_command(move)
 addresses.add_command(list_moves)
-
-
-@addresses.command()
-@click.argument("ip")
-@click.option("--host", "host_name", required=True, help="The host that carries it.")
-@click.option("--ptr", help="Its PTR and EHLO name; by default made from the IP.")
-@pass_app
-def add(app: App, ip: str, host_name: str, ptr: str | None) -> None:
-    """Add an IP that a host carries on its interface to the pool.
-
-    Example: `mailfleet addresses add 198.51.100.21 --host mx1`
-    """
-    name = ptr or f"ip-{ip.replace('.', '-').replace(':', '-')}.{app.settings.fleet_domain}"
-    with writing(app.engine) as session:
-        service.add(session, host=hosts.get_by_name(session, host_name), ip=ip, ptr_name=name)
-    click.echo(f"{ip} ({name}) is in the pool")
+addresses.add_command(add)
+addresses.add_command(check)
+addresses.add_command(quarantine)
+addresses.add_command(release_quarantine)
+addresses.add_command(remove)
+addresses.add_command(history)
 
 
 @addresses.command()
@@ -81,6 +73,7 @@ def list_(app: App, as_json: bool) -> None:
                 "host": host,
                 "state": str(address.state),
                 "workspace": workspace,
+                "reason": address.quarantine_reason or None,
             }
             for address, host, workspace in session.exec(query)
         ]

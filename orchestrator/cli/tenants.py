@@ -1,13 +1,10 @@
-"""``mailfleet workspaces``, ``keys`` and ``mailboxes``: the tenants."""
-
-from uuid import UUID
+"""``mailfleet workspaces`` and ``mailboxes``: the tenants."""
 
 import rich_click as click
 
 from orchestrator.cli.app import App, json_option, pass_app, show
 from orchestrator.db import reading, writing
-from orchestrator.errors import NotFound
-from orchestrator.services import keys as key_service
+from orchestrator.services import logins as login_service
 from orchestrator.services import mailboxes as mailbox_service
 from orchestrator.services import workspaces as workspace_service
 
@@ -46,60 +43,6 @@ def list_workspaces(app: App, as_json: bool) -> None:
 
 
 @click.group()
-def keys() -> None:
-    """API keys."""
-
-
-@keys.command("create")
-@click.option("--workspace", required=True, help="The tenant's slug.")
-@click.option("--name", default="cli", show_default=True, help="To recognise it by.")
-@pass_app
-def create_key(app: App, workspace: str, name: str) -> None:
-    """Make an API key and print it: it is shown this once.
-
-    Example: `mailfleet keys create --workspace acme`
-    """
-    with writing(app.engine) as session:
-        _, token = key_service.create(
-            session, workspace_service.get_by_slug(session, workspace), name
-        )
-    click.echo(token)
-
-
-@keys.command("list")
-@click.option("--workspace", required=True, help="The tenant's slug.")
-@json_option
-@pass_app
-def list_keys(app: App, workspace: str, as_json: bool) -> None:
-    """List a workspace's keys.
-
-    Example: `mailfleet keys list --workspace acme`
-    """
-    with reading(app.engine) as session:
-        owner = workspace_service.get_by_slug(session, workspace)
-        rows = [
-            {"id": k.id, "name": k.name, "begins": k.hint, "revoked": k.revoked_at}
-            for k in key_service.list_(session, owner)
-        ]
-    show(rows, as_json=as_json, empty="no key")
-
-
-@keys.command("revoke")
-@click.argument("key_id", type=click.UUID)
-@click.option("--workspace", required=True, help="The tenant's slug.")
-@pass_app
-def revoke_key(app: App, key_id: UUID, workspace: str) -> None:
-    """Revoke a key; it is refused from now on.
-
-    Example: `mailfleet keys revoke 0192f… --workspace acme`
-    """
-    with writing(app.engine) as session:
-        owner = workspace_service.get_by_slug(session, workspace)
-        key_service.revoke(session, owner, key_id)
-    click.echo("revoked")
-
-
-@click.group()
 def mailboxes() -> None:
     """Mailboxes of tenants."""
 
@@ -133,7 +76,37 @@ def password(app: App, email: str, workspace: str) -> None:
     """
     with reading(app.engine) as session:
         owner = workspace_service.get_by_slug(session, workspace)
-        held = {placed.mailbox.email: placed for placed in mailbox_service.list_(session, owner)}
-        if email not in held:
-            raise NotFound(f"{workspace} has no mailbox {email}")
-        click.echo(app.vault.decrypt(held[email].mailbox.password))
+        placed = mailbox_service.get_by_email(session, owner, email)
+        click.echo(app.vault.decrypt(placed.mailbox.password))
+
+
+@mailboxes.command()
+@click.argument("email")
+@click.option("--workspace", required=True, help="The tenant's slug.")
+@pass_app
+def suspend(app: App, email: str, workspace: str) -> None:
+    """Let nobody log in to a mailbox, nor send from it; mail to it is kept.
+
+    Example: `mailfleet mailboxes suspend alice@acme.com --workspace acme`
+    """
+    with writing(app.engine) as session:
+        owner = workspace_service.get_by_slug(session, workspace)
+        placed = mailbox_service.get_by_email(session, owner, email)
+        login_service.suspend(session, owner, placed.mailbox.id)
+    click.echo(f"suspended {email}")
+
+
+@mailboxes.command()
+@click.argument("email")
+@click.option("--workspace", required=True, help="The tenant's slug.")
+@pass_app
+def resume(app: App, email: str, workspace: str) -> None:
+    """End a mailbox's suspension; its password is what it was.
+
+    Example: `mailfleet mailboxes resume alice@acme.com --workspace acme`
+    """
+    with writing(app.engine) as session:
+        owner = workspace_service.get_by_slug(session, workspace)
+        placed = mailbox_service.get_by_email(session, owner, email)
+        login_service.resume(session, owner, placed.mailbox.id)
+    click.echo(f"resumed {email}")

@@ -29,8 +29,9 @@ from orchestrator.dns.delegation import Delegations
 from orchestrator.dns.recursion import Recursion, ask, denial, words
 from orchestrator.dns.transport import Deadline, Exchange, exchange_on
 from orchestrator.errors import ConfigurationError
+from orchestrator.settings import Settings
 
-__all__ = ["Answer", "AnswerStatus", "Resolver", "is_public", "system_nameservers"]
+__all__ = ["Answer", "AnswerStatus", "Resolver", "configured", "is_public", "system_nameservers"]
 
 #: What one server said: its answer, or the name that its aliases lead to.
 _View = tuple[Answer, dns.name.Name | None]
@@ -138,6 +139,18 @@ def _agreed(name: dns.name.Name, views: dict[_View, str], problems: list[str]) -
 
 def _parsed(name: str, rdtype: str) -> tuple[dns.name.Name, dns.rdatatype.RdataType]:
     return dns.name.from_text(name), dns.rdatatype.from_text(rdtype)
+
+
+def configured(settings: Settings) -> Resolver:
+    """The resolver that the settings ask for.
+
+    :raises ConfigurationError: when their nameservers aren't IP addresses.
+    """
+    return Resolver(
+        settings.resolvers or system_nameservers(),
+        settings.dns_timeout,
+        permitted=lambda ip: settings.allow_private_targets or is_public(ip),
+    )
 
 
 def system_nameservers() -> list[str]:

@@ -9,8 +9,16 @@ from orchestrator.conditions import Reason, Status
 from orchestrator.dns.answers import Answer, AnswerStatus
 from orchestrator.dns.judgement import Answers, Observation, judge
 from orchestrator.dns.records import ExpectedRecord, Purpose, address_records
+from orchestrator.errors import Invalid, Unavailable
 
-__all__ = ["Observation", "gather", "negative_ttl", "verify_ptr", "verify_records"]
+__all__ = [
+    "Observation",
+    "confirmed_name",
+    "gather",
+    "negative_ttl",
+    "verify_ptr",
+    "verify_records",
+]
 
 #: Seconds for which resolvers may believe that a name doesn't exist, at the most that is sensible
 #: (RFC 2308 section 5); also taken where nobody tells.
@@ -65,6 +73,25 @@ def verify_ptr(resolver: Asker, ip: str, name: str) -> Observation:
     )
     message = f"the PTR is right, but the name's own address isn't: {forward.message}"
     return Observation(Purpose.PTR, forward.status, reason, message, pointer.values)
+
+
+def confirmed_name(resolver: Asker, ip: str) -> str | None:
+    """The forward-confirmed name that an address has already, or ``None``.
+
+    :raises Unavailable: when nobody could tell.
+    """
+    answer = resolver.authoritative(ipaddress.ip_address(ip).reverse_pointer, "PTR")
+    if answer.status is AnswerStatus.FAILED:
+        raise Unavailable(f"the PTR of {ip} can't be looked up: {answer.detail}")
+    if len(answer.values) != 1:
+        return None
+    try:
+        seen = verify_ptr(resolver, ip, answer.values[0])
+    except Invalid:  # a PTR may hold anything, a name for a mail server may not
+        return None
+    if seen.status is Status.UNKNOWN:
+        raise Unavailable(f"the name of {ip} can't be looked up: {seen.message}")
+    return answer.values[0] if seen.status is Status.TRUE else None
 
 
 def negative_ttl(resolver: Asker, name: str) -> int:

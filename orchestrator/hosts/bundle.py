@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from orchestrator.hostspec import RenderedFile
+from orchestrator.hostspec import MailStore, RenderedFile
 
 SCRIPT = files("orchestrator.hosts").joinpath("scripts/apply.sh").read_text()
 
@@ -24,7 +24,9 @@ COMMAND = (
 class Bundle:
     """What one push carries.
 
-    ``digests`` are written per daemon once its reload succeeded. The scripts are shell;
+    ``digests`` are written per daemon once its reload succeeded, and for ``sessions`` once
+    those of former logins are cut. ``purges`` is mail that goes, unless a login of the host's
+    is for it when all is in force. The scripts are shell;
     ``validate`` finds the staged tree in ``$FILES``. With ``back_to`` the host goes back to
     that earlier generation, by what it kept of those since; then the bundle holds no files.
     """
@@ -36,6 +38,7 @@ class Bundle:
     validate: str
     reload: str
     smoke: str
+    purges: Sequence[MailStore] = ()
     back_to: int | None = None
 
     def pack(self) -> str:
@@ -48,6 +51,7 @@ class Bundle:
                 _add(archive, "back_to", f"{self.back_to}\n")
             _add(archive, "manifest", "".join(_manifest_line(file) for file in self.changed))
             _add(archive, "delete", "".join(f"{path}\n" for path in self.delete))
+            _add(archive, "purges", "".join(f"{store.home}\n" for store in self.purges))
             for name in ("validate", "reload", "smoke"):
                 _add(archive, name, getattr(self, name))
             for daemon, digest in self.digests.items():

@@ -21,7 +21,7 @@ import paramiko
 from orchestrator.conditions import Reason
 from orchestrator.hosts.errors import HostError
 from orchestrator.hosts.ssh import Completed, Pool, SshTarget, close, connect
-from orchestrator.hostspec import OsName, mail_home
+from orchestrator.hostspec import MailStore, OsName
 
 SCRIPT = files("orchestrator.hosts").joinpath("scripts/mailbox.sh").read_text()
 CHUNK = 65536
@@ -43,12 +43,12 @@ class MailHost:
     ssh: SshTarget
     os: OsName
 
-    def command(self, action: str, email: str, *words: str) -> str:
+    def command(self, action: str, store: MailStore, *words: str) -> str:
         """The script's command line for one mailbox."""
         # Dovecot 2.4 wants to be told that the user need not be known; 2.3 takes it so.
         option = "--no-userdb-lookup" if self.os == "debian13" else ""
-        argv = ["sh", "-c", SCRIPT, "mailbox", action, email, mail_home(email), option, *words]
-        return shlex.join(argv)
+        argv = ["sh", "-c", SCRIPT, "mailbox", action, store.email, store.home, option]
+        return shlex.join([*argv, *words])
 
 
 class Listing(NamedTuple):
@@ -58,37 +58,37 @@ class Listing(NamedTuple):
     messages: int
 
 
-def listing(pool: Pool, host: MailHost, email: str) -> Listing:
+def listing(pool: Pool, host: MailHost, store: MailStore) -> Listing:
     """What a host holds of a mailbox.
 
     :raises HostError: CopyFailed, TimedOut or Unreachable.
     """
-    digest, messages = _run(pool, host, "list", email).stdout.split()
+    digest, messages = _run(pool, host, "list", store).stdout.split()
     return Listing(digest, int(messages))
 
 
-def evict(pool: Pool, host: MailHost, email: str) -> None:
+def evict(pool: Pool, host: MailHost, store: MailStore) -> None:
     """End every session that the mailbox's owner has on a host.
 
     :raises HostError: InUse when one doesn't end.
     """
-    _run(pool, host, "evict", email)
+    _run(pool, host, "evict", store)
 
 
-def remove(pool: Pool, host: MailHost, email: str) -> None:
+def remove(pool: Pool, host: MailHost, store: MailStore) -> None:
     """Remove a mailbox's mail from a host that doesn't serve it.
 
     :raises HostError: InUse when the host does serve it.
     """
-    _run(pool, host, "remove", email)
+    _run(pool, host, "remove", store)
 
 
-def _run(pool: Pool, host: MailHost, action: str, email: str) -> Completed:
-    done = pool.run(host.ssh, host.command(action, email))
+def _run(pool: Pool, host: MailHost, action: str, store: MailStore) -> Completed:
+    done = pool.run(host.ssh, host.command(action, store))
     if done.status in (STAYS, SERVED):
-        raise HostError(Reason.IN_USE, f"{email} is in use on {host.ssh.name}")
+        raise HostError(Reason.IN_USE, f"{store.email} is in use on {host.ssh.name}")
     if done.status != 0:
-        text = f"{action} of {email} on {host.ssh.name}: {_last_line(done.stderr)}"
+        text = f"{action} of {store.email} on {host.ssh.name}: {_last_line(done.stderr)}"
         raise HostError(Reason.COPY_FAILED, text)
     return done
 
@@ -134,7 +134,7 @@ class Courier:
         close(self._from)
         close(self._to)
 
-    def copy(self, email: str) -> None:
+    def copy(self, store: MailStore) -> None:
         """Make the new host's copy the same as the old host's mailbox.
 
         A copy that dsync can't bring up to date is removed: the next one begins anew.
@@ -142,23 +142,23 @@ class Courier:
         :raises HostError: CopyFailed, TimedOut or Unreachable.
         """
         try:
-            self._carry(email, "backup")
+            self._carry(store, "backup")
         except HostError as error:
             if error.reason is Reason.COPY_FAILED:
-                remove(self._pool, self._target, email)
+                remove(self._pool, self._target, store)
             raise
 
-    def bring_late(self, email: str) -> None:
+    def bring_late(self, store: MailStore) -> None:
         """Add to the new host's mailbox, in use by now, what only the old host has.
 
         :raises HostError: as ``copy``.
         """
-        self._carry(email, "sync")
+        self._carry(store, "sync")
 
-    def _carry(self, email: str, way: Way) -> None:
+    def _carry(self, store: MailStore, way: Way) -> None:
         sides = (
-            _Side(self._from, self._source, self._source.command("send", email, way)),
-            _Side(self._to, self._target, self._target.command("receive", email, way)),
+            _Side(self._from, self._source, self._source.command("send", store, way)),
+            _Side(self._to, self._target, self._target.command("receive", store, way)),
         )
         try:
             pumps = [_Pump(sides[0], sides[1]), _Pump(sides[1], sides[0])]
@@ -168,10 +168,10 @@ class Courier:
                 side.channel.close()
         failed = [side for side in sides if side.status not in (0, AGAIN)]
         if any(side.status == SERVED for side in failed):
-            raise HostError(Reason.IN_USE, f"{email} is in use on {self._target.ssh.name}")
+            raise HostError(Reason.IN_USE, f"{store.email} is in use on {self._target.ssh.name}")
         if failed:
             text = "; ".join(f"{side.name} says: {side.complaint()}" for side in failed)
-            raise HostError(Reason.COPY_FAILED, f"{email}: {text}")
+            raise HostError(Reason.COPY_FAILED, f"{store.email}: {text}")
 
     def _wait(self, sides: tuple["_Side", "_Side"], pumps: list["_Pump"]) -> None:
         beaten = time.monotonic()

@@ -53,7 +53,8 @@ class AccountState:
 class Watch:
     """What a probe looks at. In ``trees`` every file is ours, so leftovers are seen.
 
-    The lines of ``entries`` are counted: they tell how much a host serves.
+    The lines of ``entries`` are counted: they tell how much a host serves. Of ``purged`` paths
+    nothing may be left.
     """
 
     files: tuple[str, ...] = ()
@@ -63,6 +64,7 @@ class Watch:
     units: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     entries: tuple[str, ...] = ()
+    purged: tuple[str, ...] = ()
 
     def lines(self) -> str:
         """As the probe's script reads it."""
@@ -74,6 +76,7 @@ class Watch:
             "unit": self.units,
             "package": self.packages,
             "entries": self.entries,
+            "purged": self.purged,
         }
         return "".join(f"{kind} {name}\n" for kind, names in kinds.items() for name in names)
 
@@ -84,7 +87,8 @@ class Observed:
 
     ``free_kib`` is the least free space among /etc and /var, in KiB; ``queue`` counts messages;
     ``load`` is that of one minute for each processor; ``clock_skew`` is how many seconds the
-    host's clock is ahead of ours, to within half a round trip; ``entries`` is by path.
+    host's clock is ahead of ours, to within half a round trip; ``entries`` is by path; ``purged``
+    are the paths asked about of which nothing is left.
     """
 
     os: str = ""
@@ -103,6 +107,7 @@ class Observed:
     clock: float = 0.0
     clock_skew: float = 0.0
     entries: dict[str, int] = field(default_factory=dict)
+    purged: set[str] = field(default_factory=set)
 
     def settles_in(self, paths: Iterable[str]) -> float:
         """Seconds, at most one, until who looks at these files once in a second has seen them."""
@@ -155,6 +160,8 @@ def _take(seen: Observed, fact: list[str]) -> None:
             seen.accounts[name] = AccountState(int(uid), int(gid), frozenset(groups.split()))
         case ["index", path]:
             seen.indexes.add(path)
+        case ["purged", path]:
+            seen.purged.add(path)
         case ["unit", name, active, enabled]:
             seen.units[name] = UnitState(active == "active", enabled == "enabled")
         case ["package", name, status, version] if status.startswith("ii"):

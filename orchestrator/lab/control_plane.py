@@ -53,6 +53,9 @@ def configure(state: State, topology: Topology) -> Settings:
                 "record_ttl = 3",
                 "dkim_retire_seconds = 15.0",
                 "overlap_seconds = 5.0",
+                f'dnsbl_zones = ["{topology.dns.blocklist}"]',
+                "reputation_interval = 10.0",
+                "quarantine_seconds = 5.0",
                 'metrics_listen = "127.0.0.1:8026"',
                 "",
             ]

@@ -67,11 +67,14 @@ class Tenant:
         self._client.close()
 
     def call(self, method: str, path: str, body: object = None, **query: Any) -> Any:
-        """Give the answer's ``data``.
+        """Give the answer's ``data``; wait where the API says so, as any client has to.
 
         :raises LabError: with the API's own words when it refuses.
         """
         answer = self._client.request(method, path, json=body, params=query)
+        while answer.status_code == 429:
+            time.sleep(int(answer.headers["Retry-After"]))
+            answer = self._client.request(method, path, json=body, params=query)
         if answer.status_code != 200:
             raise LabError(f"{method} {path} answered {answer.status_code}: {answer.text}")
         return answer.json()["data"]

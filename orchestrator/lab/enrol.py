@@ -1,9 +1,12 @@
 """What an operator does on a new fleet, done for the lab: hosts, addresses, zones, a tenant."""
 
+import time
+
 from sqlalchemy import Engine
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from orchestrator import db
+from orchestrator.control import ControlPlane
 from orchestrator.db import writing
 from orchestrator.hosts import known_hosts
 from orchestrator.hosts.ssh import scan_host_key
@@ -12,12 +15,13 @@ from orchestrator.lab.errors import LabError
 from orchestrator.lab.state import State
 from orchestrator.lab.topology import Host as Machine
 from orchestrator.lab.topology import Topology
-from orchestrator.models import Address, Host, Workspace, Zone
+from orchestrator.models import Address, AddressState, Host, Workspace, Zone
 from orchestrator.secrets import Vault
-from orchestrator.services import addresses, hosts, keys, workspaces, zones
+from orchestrator.services import addresses, hosts, intake, keys, workspaces, zones
 from orchestrator.settings import Settings
 
 KEY_FILE = "adbtd.key"
+ADMISSION_SECONDS = 60.0
 
 
 def enrol(state: State, topology: Topology, options: Settings) -> None:
@@ -29,10 +33,12 @@ def enrol(state: State, topology: Topology, options: Settings) -> None:
         for machine in topology.hosts:
             _enrol_host(session, vault, topology, machine, scanned[machine.name])
         owner = _workspace(session, topology.demo.workspace)
-        for machine in topology.hosts:
-            _assign(session, owner, machine)
         for name in topology.dns.managed:
             _manage(session, vault, state, topology, name, owner)
+    _admit(engine, vault, topology, options)
+    with writing(engine) as session:
+        for machine in topology.hosts:
+            _assign(session, owner, machine)
     state.once(KEY_FILE, lambda: _token(engine, owner.slug))
     engine.dispose()
 
@@ -73,8 +79,33 @@ def _enrol_host(
         hosts.rekey(session, row, key)
     for ip in machine.dedicated_ips:
         if session.exec(select(Address).where(Address.ip == ip)).first() is None:
-            name = f"ip-{ip.replace('.', '-').replace(':', '-')}.{topology.fleet.domain}"
+            name = intake.default_name(ip, topology.fleet.domain)
             addresses.add(session, host=row, ip=ip, ptr_name=name)
+
+
+def _admit(engine: Engine, vault: Vault, topology: Topology, options: Settings) -> None:
+    """Do for new addresses what the reconciler does: publish their names, and look at them.
+
+    No reconciler runs yet; the tenant's addresses must be free before the hosts' first pass.
+    """
+    deadline = time.monotonic() + ADMISSION_SECONDS
+    with ControlPlane(engine, options, vault) as control:
+        while new := _new(engine, topology):
+            for host_id in {row.host_id for row in new}:
+                control.proofs.check_host_names(host_id)
+            for row in new:
+                control.reputation.check(row.id)
+            if time.monotonic() > deadline:
+                waiting = ", ".join(sorted(row.ip for row in new))
+                raise LabError(f"the PTR records are not seen, or are wrong: {waiting}")
+            time.sleep(0.2)
+
+
+def _new(engine: Engine, topology: Topology) -> list[Address]:
+    ips = [ip for machine in topology.hosts for ip in machine.dedicated_ips]
+    new = select(Address).where(Address.state == AddressState.NEW, col(Address.ip).in_(ips))
+    with db.reading(engine) as session:
+        return list(session.exec(new))
 
 
 def _workspace(session: Session, slug: str) -> Workspace:

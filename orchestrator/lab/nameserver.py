@@ -53,7 +53,7 @@ def machine(topology: Topology, state: State, image: str, dkim_public: str) -> M
         "nodefault": _nodefault((net.ipv4, net.ipv6)),
     }
     zones = [Zone(name, managed=True) for name in dns.managed]
-    zones += [Zone(name, managed=False) for name in (*dns.foreign, topology.world.domain)]
+    zones += [Zone(name, managed=False) for name in _not_ours(topology)]
     files = {
         "/etc/knot/knot.conf": File(containers.asset("knot.conf").format(**values)),
         "/etc/knot/zones.conf": File(zones_conf(zones)),
@@ -92,7 +92,7 @@ def all_zones(topology: Topology, state: State) -> list[Zone]:
     """Return the zones of the topology and those added since."""
     dns = topology.dns
     zones = {name: Zone(name, managed=True) for name in dns.managed}
-    for name in (*dns.foreign, topology.world.domain):
+    for name in _not_ours(topology):
         zones[name] = Zone(name, managed=False)
     for name, values in state.read_json(ADDED).items():
         zones[name] = Zone(name, managed=values["managed"], served=values["served"])
@@ -204,10 +204,15 @@ def _record(topology: Topology, state: State, name: str, values: dict[str, bool]
         valid = False
     if not valid or not all(c.isalnum() or c in "-._" for c in name) or not name.isascii():
         raise LabError(f"{name!r} is not a domain name: give it in lower case, like acme-mail.net")
-    own = {*topology.dns.managed, *topology.dns.foreign, topology.world.domain}
+    own = {*topology.dns.managed, *_not_ours(topology)}
     if name in own:
         raise LabError(f"{name} is one of the lab's own zones")
     state.merge_json(ADDED, {name: values})
+
+
+def _not_ours(topology: Topology) -> tuple[str, ...]:
+    """Zones that the fleet's key may not update."""
+    return (*topology.dns.foreign, topology.dns.blocklist, topology.world.domain)
 
 
 def _delegated(zones: Iterable[Zone]) -> str:

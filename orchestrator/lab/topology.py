@@ -48,6 +48,8 @@ class Dns:
     customer_tsig_name: str
     managed: tuple[str, ...]
     foreign: tuple[str, ...]
+    #: A blocklist (RFC 5782) that the customer's key may put entries into.
+    blocklist: str
 
 
 @dataclass(frozen=True, kw_only=True)

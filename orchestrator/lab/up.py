@@ -106,6 +106,7 @@ def info(topology: Topology, state: State) -> dict[str, Any]:
             "customer_tsig_secret_file": state.relative(nameserver.CUSTOMER_TSIG_FILE),
             "managed": list(dns.managed),
             "foreign": list(dns.foreign),
+            "blocklist": dns.blocklist,
         },
         "hosts": [
             {

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Iterable
 
+from orchestrator.dns.dnsbl import TEST_POINTS, query_name
 from orchestrator.lab.topology import Address, Topology
 
 #: Selector of the world's own DKIM key.
@@ -47,7 +48,8 @@ def zone_text(topology: Topology, name: str, *, serial: int, dkim_public: str = 
     """Return a zone's first contents.
 
     The fleet's zone and the reverse zones name the infrastructure, the world's zone is complete,
-    and any other zone has a SOA and an NS record only.
+    the blocklist has the test entries of RFC 5782 section 5, and any other zone has a SOA and an
+    NS record only.
 
     :param dkim_public: ``p=`` value of the world's DKIM key, where there is one.
     """
@@ -59,6 +61,8 @@ def zone_text(topology: Topology, name: str, *, serial: int, dkim_public: str = 
             if address.reverse_pointer.endswith(f".{name}"):
                 lines.append(f"{address.reverse_pointer}. PTR {hostname}.")
         return "\n".join(lines) + "\n"
+    if name == topology.dns.blocklist:
+        lines += _test_entries(name)
     for address, hostname in machines.items():
         if hostname.endswith(f".{name}"):
             lines.append(f"{hostname}. {'A' if address.version == 4 else 'AAAA'} {address}")
@@ -80,6 +84,14 @@ def zone_text(topology: Topology, name: str, *, serial: int, dkim_public: str = 
             value = '"v=DKIM1; k=rsa; p=' + '" "'.join(parts) + '"'
             lines.append(f"{WORLD_SELECTOR}._domainkey.{name}. TXT {value}")
     return "\n".join(lines) + "\n"
+
+
+def _test_entries(zone: str) -> list[str]:
+    lines = []
+    for present, _ in TEST_POINTS.values():
+        name = query_name(present, zone)
+        lines += [f"{name}. A 127.0.0.2", f'{name}. TXT "test entry"']
+    return lines
 
 
 def _nameserver(topology: Topology) -> str:

@@ -11,9 +11,10 @@ from email.errors import MessageError
 from email.message import Message
 from email.parser import BytesHeaderParser, BytesParser
 from email.policy import Compat32
+from typing import cast
 
 from orchestrator.mail.headers import address_header, date_header, decode, decoded, text_header
-from orchestrator.mail.types import AttachmentInfo
+from orchestrator.mail.types import AttachmentContent, AttachmentInfo
 
 #: Octets of a message that are looked at.
 MAX_BYTES = 30 * 1024 * 1024
@@ -39,7 +40,8 @@ class _Bounded(Compat32):
         return name, value[: _MAX_CONTENT_HEADER if structured else _MAX_HEADER]
 
 
-_POLICY = _Bounded()
+#: Written again, a message has the line ends of RFC 5322.
+_POLICY = _Bounded(linesep="\r\n")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class ParsedMessage:
 class _Collected:
     text: str | None = None
     html: str | None = None
-    attachments: list[AttachmentInfo] = field(default_factory=list)
+    attachments: list[tuple[AttachmentInfo, Message | bytes]] = field(default_factory=list)
 
 
 def parse_headers(raw: bytes) -> ParsedHeaders:
@@ -78,14 +80,28 @@ def parse_headers(raw: bytes) -> ParsedHeaders:
 
 def parse_message(raw: bytes, *, max_bytes: int = MAX_BYTES) -> ParsedMessage:
     """Headers, bodies and attachments. Octets after ``max_bytes`` are ignored. Never raises."""
-    raw = raw[:max_bytes]
+    headers, collected = _taken_apart(raw[:max_bytes])
+    attachments = tuple(info for info, _ in collected.attachments)
+    return ParsedMessage(headers, collected.text, collected.html, attachments)
+
+
+def extract(raw: bytes, number: int) -> AttachmentContent | None:
+    """The attachment at that place (from 1) of what ``parse_message`` tells; None beyond."""
+    _, collected = _taken_apart(raw[:MAX_BYTES])
+    if not 1 <= number <= len(collected.attachments):
+        return None
+    info, part = collected.attachments[number - 1]
+    return AttachmentContent(info, part if isinstance(part, bytes) else _octets(part))
+
+
+def _taken_apart(raw: bytes) -> tuple[ParsedHeaders, _Collected]:
     depth = len(_MULTIPART.findall(raw))
     too_complex = depth * (raw.count(b"\n") + raw.count(b"\r")) > _MAX_COMPARISONS
     message = _parsed(raw, headers_only=too_complex)
     headers = _headers(message)
     if too_complex:
         omitted = AttachmentInfo(None, "message/rfc822", len(raw), None)
-        return ParsedMessage(headers, None, None, (omitted,))
+        return headers, _Collected(attachments=[(omitted, raw)])
     collected = _Collected()
     # A stack instead of recursion: depth is the sender's choice. Reversed, to keep the order.
     stack: list[tuple[Message, int]] = [(message, 0)]
@@ -94,17 +110,16 @@ def parse_message(raw: bytes, *, max_bytes: int = MAX_BYTES) -> ParsedMessage:
         part, depth = stack.pop()
         parts += 1
         if parts > MAX_PARTS:
-            size = sum(_size(rest) for rest, _ in [(part, depth), *stack])
-            kind = "application/octet-stream"
-            collected.attachments.append(AttachmentInfo(None, kind, size, None))
+            rest = b"".join(_octets(left) for left, _ in [(part, depth), *reversed(stack)])
+            info = AttachmentInfo(None, "application/octet-stream", len(rest), None)
+            collected.attachments.append((info, rest))
             break
         children = _children(part)
         if children and depth < MAX_DEPTH:
             stack += [(child, depth + 1) for child in reversed(children)]
         else:
             _collect(part, collected)
-    attachments = tuple(collected.attachments)
-    return ParsedMessage(headers, collected.text, collected.html, attachments)
+    return headers, collected
 
 
 def _parsed(raw: bytes, *, headers_only: bool) -> Message:
@@ -142,8 +157,8 @@ def _collect(part: Message, collected: _Collected) -> None:
         collected.html = _body(part)
     else:
         content_id = text_header(part, "Content-ID")
-        info = AttachmentInfo(filename, kind, _size(part), content_id)
-        collected.attachments.append(info)
+        info = AttachmentInfo(filename, kind, len(_octets(part)), content_id)
+        collected.attachments.append((info, part))
 
 
 def _body(part: Message) -> str:
@@ -158,22 +173,24 @@ def _body(part: Message) -> str:
 
 
 def _octets(part: Message) -> bytes:
-    """The decoded content; what can't be decoded stays as it came, what can't be had is empty."""
+    """The decoded content; of a message or multipart, its source.
+
+    What can't be decoded stays as it came, what can't be had is empty.
+    """
     try:
+        if part.is_multipart():
+            return _source(part)
         payload = part.get_payload(decode=True)
     except Exception:  # any decoder of any declared encoding may fail
         return b""
     return payload if isinstance(payload, bytes) else b""
 
 
-def _size(part: Message) -> int:
-    """Octets of the content; for a message or multipart, of its source."""
-    if not part.is_multipart():
-        return len(_octets(part))
-    try:
-        return len(part.as_bytes(policy=_POLICY)) if part.get_payload() else 0
-    except Exception:  # a malformed part can't always be written again
-        return 0
+def _source(part: Message) -> bytes:
+    inner = part.get_payload()
+    if part.get_content_type() == "message/rfc822" and isinstance(inner, list) and inner:
+        part = cast(Message, inner[0])
+    return part.as_bytes(policy=_POLICY) if inner else b""
 
 
 def _filename(part: Message) -> str | None:

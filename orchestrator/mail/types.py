@@ -25,6 +25,16 @@ class MailboxAccess:
 
 
 @dataclass(frozen=True)
+class OutgoingAttachment:
+    """A file to send. With a ``content_id`` (without brackets) the HTML body may show it."""
+
+    filename: str
+    content_type: str
+    content: bytes = field(repr=False)
+    content_id: str | None = None
+
+
+@dataclass(frozen=True)
 class OutgoingMessage:
     """A message to submit. ``text`` or ``html`` or both are set; ``bcc`` gets no header."""
 
@@ -36,16 +46,30 @@ class OutgoingMessage:
     bcc: tuple[str, ...] = ()
     from_name: str | None = None
     reply_to: str | None = None
+    attachments: tuple[OutgoingAttachment, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A message in the form in which it is submitted: ASCII with CRLF line ends."""
+
+    message_id: str
+    recipients: tuple[str, ...]
+    content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What the submission server said. ``response`` is its last line, e.g. ``250 2.0.0 Ok``."""
+    """What the submission server said. ``response`` is its last line, e.g. ``250 2.0.0 Ok``.
+
+    ``refusals`` are its words about each of the ``rejected``.
+    """
 
     message_id: str
     accepted: tuple[str, ...]
     rejected: tuple[str, ...]
     response: str
+    refusals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +85,17 @@ class MessageSummary:
     date: datetime | None
     flags: tuple[str, ...]
     size: int
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder; ``special_use`` is such as ``\\Sent`` (RFC 6154)."""
+
+    name: str
+    delimiter: str | None
+    special_use: str | None
+    total: int
+    unseen: int
 
 
 @dataclass(frozen=True)
@@ -81,6 +116,22 @@ class AttachmentInfo:
     content_type: str
     size: int
     content_id: str | None
+
+
+@dataclass(frozen=True)
+class AttachmentContent:
+    """An attachment with its decoded octets."""
+
+    info: AttachmentInfo
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class QuotaUsage:
+    """How full a mailbox is, in KiB; ``limit_kib`` is None where there is none."""
+
+    used_kib: int
+    limit_kib: int | None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from orchestrator.models.base import Row, UtcDateTime, as_text, utcnow
 class AddressState(StrEnum):
     """Lifecycle of a dedicated IP."""
 
+    #: Not seen yet with its PTR and on no blocklist.
+    NEW = "new"
     FREE = "free"
     ASSIGNED = "assigned"
     COOLDOWN = "cooldown"
@@ -94,14 +96,54 @@ class Address(Row, table=True):
     version: int
     ptr_name: str = Field(unique=True)
     host_id: UUID = Field(foreign_key="host.id", index=True)
-    state: AddressState = Field(default=AddressState.FREE, sa_type=as_text(AddressState))
+    state: AddressState = Field(default=AddressState.NEW, sa_type=as_text(AddressState))
     workspace_id: UUID | None = Field(default=None, foreign_key="workspace.id", index=True)
     allocated_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     released_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     #: When egress is proven next.
     egress_due_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime, index=True)
     reputation_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    reputation_flags: list[str] | None = Field(default=None, sa_type=JSON)
+    #: The blocklists that list it; None when none does.
+    reputation_flags: list[str] | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    #: When blocklists are asked about it next.
+    reputation_due_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime, index=True)
+    quarantine_reason: str = ""
+    #: An operator put it there: nobody else takes it out.
+    quarantined_by_hand: bool = False
+    #: Since when no blocklist lists it, while it is quarantined.
+    delisted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class AddressEventKind(StrEnum):
+    """What happened to a dedicated IP."""
+
+    ADDED = "added"
+    CHECKED = "checked"
+    ASSIGNED = "assigned"
+    RELEASED = "released"
+    COOLED_DOWN = "cooled_down"
+    MOVED = "moved"
+    LISTED = "listed"
+    DELISTED = "delisted"
+    QUARANTINED = "quarantined"
+    UNQUARANTINED = "unquarantined"
+    PTR_SEEN = "ptr_seen"
+    PTR_LOST = "ptr_lost"
+    PTR_CHANGED = "ptr_changed"
+    REMOVED = "removed"
+
+
+class AddressEvent(Row, table=True):
+    """Something that happened to a dedicated IP.
+
+    It names address, host and workspace by their text: it outlives all three.
+    """
+
+    ip: str = Field(index=True)
+    kind: AddressEventKind = Field(sa_type=as_text(AddressEventKind))
+    host: str
+    workspace: str | None = None
+    detail: str = ""
 
 
 class Run(Row, table=True):

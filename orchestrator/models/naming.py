@@ -18,6 +18,16 @@ class DomainMode(StrEnum):
     BUY = "buy"
 
 
+class RegistrationState(StrEnum):
+    """How far the purchase of a domain is."""
+
+    REQUESTED = "requested"
+    #: The registrar is being asked, or is at it.
+    REGISTERING = "registering"
+    REGISTERED = "registered"
+    FAILED = "failed"
+
+
 class DkimState(StrEnum):
     """Lifecycle of a DKIM key; its record is published in all of them."""
 
@@ -75,6 +85,37 @@ class Domain(Row, table=True):
     #: When DNS is looked at next; a change sets it to now.
     dns_due_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime, index=True)
     deleted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Registration(Row, table=True):
+    """The purchase of a domain for a workspace, kept as long as we pay for it.
+
+    It outlives the domain: what was deleted here is ours at the registry until it expires.
+    """
+
+    __table_args__ = (
+        Index(
+            "uq_registration_held",
+            "name",
+            unique=True,
+            sqlite_where=text("state <> 'failed'"),
+            postgresql_where=text("state <> 'failed'"),
+        ),
+    )
+
+    name: str
+    workspace_id: UUID = Field(foreign_key="workspace.id", index=True)
+    state: RegistrationState = Field(
+        default=RegistrationState.REQUESTED, sa_type=as_text(RegistrationState)
+    )
+    years: int
+    #: Our transaction's name at the registrar, made before the first request.
+    reference: str
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: Why it failed, or what the last attempt met.
+    reason: str = ""
+    failures: int = 0
+    due_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime, index=True)
 
 
 class DkimKey(Row, table=True):

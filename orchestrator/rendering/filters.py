@@ -19,6 +19,7 @@ _FQDN = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}")
 _LOCAL_PART = r"[a-z0-9_](?:[a-z0-9_='-]|\.(?=[a-z0-9_='-]))*"
 _EMAIL = re.compile(rf"(?=.{{1,64}}@){_LOCAL_PART}@(?=.{{1,253}}\Z)(?:{_LABEL}\.)+{_LABEL}")
 _SELECTOR = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_DIRECTORY = re.compile(r"[0-9a-f]*")
 _TRANSPORT = re.compile(r"out-[0-9a-f-]+")
 # crypt(5) and Dovecot's schemes; ":" separates fields and "%" starts a Dovecot variable.
 _PASSWORD_HASH = re.compile(r"\{[A-Z0-9][A-Z0-9.-]*\}[A-Za-z0-9./$=,+_-]+")
@@ -45,6 +46,11 @@ def ip(value: object) -> str:
     if not canonical or canonical != text or "%" in text:
         raise Invalid("a value is not an IP address in canonical form")
     return text
+
+
+def directory(value: object) -> str:
+    """The name of a workspace's directory of mail; empty for none."""
+    return _match("directory", _DIRECTORY, value, 32)
 
 
 def selector(value: object) -> str:

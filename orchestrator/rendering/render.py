@@ -8,7 +8,15 @@ from typing import Any, Literal
 from jinja2 import Environment, TemplateError
 
 from orchestrator.errors import Invalid, OrchestratorError
-from orchestrator.hostspec import DkimKeySpec, HostSpec, OsName, RenderedFile, mail_home
+from orchestrator.hostspec import (
+    DkimKeySpec,
+    HostSpec,
+    MailboxSpec,
+    MailStore,
+    OsName,
+    RemoteMailboxSpec,
+    RenderedFile,
+)
 from orchestrator.rendering import filters
 from orchestrator.rendering.templates import SUFFIX, TemplateSet, built_in
 
@@ -81,7 +89,7 @@ def render(spec: HostSpec, templates: TemplateSet | None = None) -> list[Rendere
     :raises RenderingError: when a template is missing or faulty.
     :raises Invalid: when a value could mean something else than itself in its file, or the
         spec contradicts itself (an egress address that the host does not have, a mailbox of a
-        domain that is not accepted, an address that exists twice).
+        domain that is not accepted, an address that exists twice, a living mailbox to purge).
     """
     _check(spec)
     environment = (templates or built_in()).environments[spec.os]
@@ -142,7 +150,10 @@ def _check(spec: HostSpec) -> None:
     used = {m.egress_ip for m in spec.mailboxes} | {p.egress_ip for p in spec.probes}
     if not used | {m.former_ip for m in spec.remote_mailboxes if m.former_ip} <= own:
         raise Invalid("a sender leaves from an address that the host does not have")
-    emails = [m.email for m in spec.mailboxes] + [m.email for m in spec.remote_mailboxes]
+    boxes: list[MailboxSpec | RemoteMailboxSpec] = [*spec.mailboxes, *spec.remote_mailboxes]
+    if set(spec.purges) & {box.store for box in boxes}:
+        raise Invalid("the mail of a mailbox that lives is to be removed")
+    emails = [email for box in boxes for email in (box.email, *box.aliases)]
     if len(set(emails)) != len(emails):
         raise Invalid("a mailbox exists twice")
     signed = [key.domain for key in spec.dkim_keys if key.signs]
@@ -162,8 +173,8 @@ def _key_path(key: DkimKeySpec) -> str:
     return f"/etc/opendkim/keys/{name}.private"
 
 
-def _home(email: str) -> str:
-    return mail_home(filters.email(email))
+def _home(mailbox: MailboxSpec | RemoteMailboxSpec) -> str:
+    return MailStore(filters.email(mailbox.email), filters.directory(mailbox.directory)).home
 
 
 def _quota_12(mib: int) -> str:

@@ -57,6 +57,7 @@ class Requirements:
     ``trees`` every file is ours; ``units`` and ``reload`` are by daemon. A reload starts a
     daemon that is not running. ``entries`` are files whose lines tell how much a host serves;
     ``seconds`` those that a daemon looks at once in a whole second at most, without a reload.
+    ``logins`` is the password file: sessions of logins that it has no more are cut.
     """
 
     packages: tuple[str, ...]
@@ -67,6 +68,7 @@ class Requirements:
     units: Mapping[str, str]
     entries: tuple[str, ...]
     seconds: tuple[str, ...]
+    logins: str
     reload: Mapping[str, str]
     smoke: str
 
@@ -182,6 +184,7 @@ def _debian(postfix_unit: str) -> Requirements:
         entries=("/etc/dovecot/users", "/etc/postfix/tables/domains", "/etc/opendkim/key_table"),
         # Dovecot's passwd-file driver: whoever asked before the change answers for that second.
         seconds=("/etc/dovecot/users",),
+        logins="/etc/dovecot/users",
         reload={daemon: _reload(daemon, unit) for daemon, unit in units.items()},
         smoke=_script("smoke.sh"),
     )

@@ -11,6 +11,7 @@ from orchestrator import transit
 from orchestrator.errors import Conflict, Invalid, NotFound, Unavailable
 from orchestrator.models import (
     Address,
+    AddressEventKind,
     AddressState,
     Domain,
     Host,
@@ -20,7 +21,7 @@ from orchestrator.models import (
     Workspace,
     utcnow,
 )
-from orchestrator.services import billing, mailboxes, validation
+from orchestrator.services import billing, history, mailboxes, reputation, validation
 from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake, wake_dns, wake_workspace
 
@@ -29,7 +30,7 @@ MAX_ORDER = 10
 
 
 def add(session: Session, *, host: Host, ip: str, ptr_name: str) -> Address:
-    """Put an address that the host carries into the pool.
+    """Bring in an address that the host carries; it is free once ``reputation`` found it fit.
 
     :raises Conflict: when the IP or the PTR name is in use.
     """
@@ -44,6 +45,7 @@ def add(session: Session, *, host: Host, ip: str, ptr_name: str) -> Address:
         raise Conflict(f"{row.ip} is the host's own address: bounces leave from it")
     with unique(session, f"{row.ip} or {row.ptr_name} is in the pool already"):
         session.add(row)
+    history.note(session, row, AddressEventKind.ADDED, row.ptr_name)
     host.dns_due_at = utcnow()
     session.add(host)
     wake(session, [host.id])
@@ -141,6 +143,8 @@ def _take(session: Session, address: Address, workspace: Workspace) -> bool:
     )
     changed = session.exec(taken).rowcount == 1
     session.refresh(address)
+    if changed:
+        history.note(session, address, AddressEventKind.ASSIGNED)
     return changed
 
 
@@ -157,6 +161,14 @@ def order(session: Session, workspace: Workspace, count: int) -> Order:
     )
     if session.exec(domain).first() is None:
         raise Conflict("the workspace has no domain yet: add one first")
+    return provide(session, workspace, count)
+
+
+def provide(session: Session, workspace: Workspace, count: int) -> Order:
+    """The same for a workspace that may be without a domain: its first order.
+
+    :raises Unavailable: when the pool has fewer than asked for.
+    """
     taken = assign(session, workspace, count=count)
     row = Order(
         workspace_id=workspace.id,
@@ -206,6 +218,7 @@ def rest(session: Session, address: Address) -> Address:
     billing.changed(session, address.workspace_id)
     wake_dns(session, address.workspace_id)
     wake_workspace(session, address.workspace_id)
+    history.note(session, address, AddressEventKind.RELEASED)
     address.state = AddressState.COOLDOWN
     address.workspace_id = None
     address.released_at = utcnow()
@@ -235,7 +248,7 @@ def _heir(session: Session, address: Address) -> Address | None:
 
 
 def end_cooldowns(session: Session, now: datetime, cooldown_seconds: float) -> int:
-    """Put rested addresses back into the pool.
+    """Put rested addresses back into the pool, or into quarantine where a blocklist lists them.
 
     Only once their host has been seen without their former workspace's mail on them.
 
@@ -249,12 +262,10 @@ def end_cooldowns(session: Session, now: datetime, cooldown_seconds: float) -> i
             col(Address.released_at) <= now - timedelta(seconds=cooldown_seconds),
             col(Host.applied_at) > col(Address.released_at),
         )
+        .order_by(col(Address.id))
     )
-    rows = session.exec(rested).all()
+    rows = session.exec(rested.with_for_update(of=Address)).all()
     for address in rows:
-        address.state = AddressState.FREE
-        address.allocated_at = None
-        address.released_at = None
-        session.add(address)
+        reputation.after_rest(session, address)
     session.flush()
     return len(rows)

@@ -7,7 +7,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlmodel import Session, col
 
-from orchestrator.models import Address, BillingAccount, Domain, Host
+from orchestrator.models import Address, BillingAccount, Domain, Host, Registration
 
 #: Every time at which something comes due, by the settings' word for how often it does.
 DUE: Mapping[str, tuple[object, ...]] = {
@@ -15,6 +15,8 @@ DUE: Mapping[str, tuple[object, ...]] = {
     "dns": (Host.dns_due_at, Domain.dns_due_at),
     "egress": (Address.egress_due_at,),
     "account": (BillingAccount.due_at,),
+    "registration": (Registration.due_at,),
+    "reputation": (Address.reputation_due_at,),
 }
 
 

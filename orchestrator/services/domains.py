@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from sqlalchemy import delete as delete_rows
 from sqlmodel import Session, col, select
 
 from orchestrator import dkim, wakeup
@@ -11,6 +12,7 @@ from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.models import (
     Address,
     AddressState,
+    Alias,
     DkimKey,
     DkimState,
     Domain,
@@ -23,7 +25,13 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.secrets import Vault
-from orchestrator.services import billing, dkim_rotation, validation
+from orchestrator.services import (
+    billing,
+    dkim_rotation,
+    mailboxes,
+    registrations,
+    validation,
+)
 from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake_workspace
 from orchestrator.settings import Settings
@@ -38,18 +46,20 @@ def add(
     *,
     name: str,
     mode: DomainMode = DomainMode.BYO,
+    pair: tuple[str, str] | None = None,
 ) -> Order:
     """Add a domain, with a signing key. Nothing is signed or accepted before it is proven.
 
+    One of mode ``buy`` is bought from now on; see first that it can be (``registrations.offer``).
+
+    :param pair: of ``dkim.generate``, where the transaction has begun already.
     :raises Invalid: when the name can't be a tenant's.
     :raises Conflict: when the workspace has no dedicated IP, or somebody has the domain already.
     """
     name = validation.fqdn(name)
-    if mode is not DomainMode.BYO:
-        raise Invalid("mode buy is not offered by this installation", field="mode")
     _refuse_own(settings, name)
     # Before the first query: on SQLite that starts the transaction, and this takes 0.1 s.
-    pair = dkim.generate()
+    pair = pair or dkim.generate()
     lock(session, Workspace, [workspace.id])
     _require_address(session, workspace)
     _require_unclaimed(session, workspace, name)
@@ -57,6 +67,8 @@ def add(
     with unique(session, f"{name} is on this workspace already"):
         session.add(domain)
     dkim_rotation.add(session, vault, domain, pair)
+    if mode is DomainMode.BUY:
+        registrations.request(session, settings, workspace, name)
     order = Order(workspace_id=workspace.id, kind=OrderKind.DOMAIN, detail={"domain": name})
     session.add(order)
     session.flush()
@@ -139,27 +151,27 @@ def selectors(session: Session, domains: Sequence[Domain]) -> dict[UUID, str]:
     return dict(session.exec(keys.order_by(col(DkimKey.state).desc())).all())
 
 
-def delete(session: Session, workspace: Workspace, domain_id: UUID) -> int:
-    """Delete a domain and its mailboxes.
+def delete(session: Session, workspace: Workspace, domain_id: UUID, *, purge: bool = False) -> int:
+    """Delete a domain, its mailboxes, and the aliases of that domain.
 
+    :param purge: remove the mailboxes' mail from the hosts' disks, too.
     :returns: how many mailboxes went with it.
     """
     lock(session, Workspace, [workspace.id])
     domain = get(session, workspace, domain_id)
-    now = utcnow()
     living = select(Mailbox).where(
         Mailbox.domain_id == domain.id, col(Mailbox.deleted_at).is_(None)
     )
-    mailboxes = session.exec(living).all()
-    for mailbox in mailboxes:
-        mailbox.deleted_at = now
-        session.add(mailbox)
-    domain.deleted_at = now
+    rows = session.exec(living).all()
+    mailboxes.retire(session, domain, rows, purge=purge)
+    session.connection().execute(delete_rows(Alias).where(col(Alias.domain_id) == domain.id))
+    domain.deleted_at = utcnow()
     session.add(domain)
+    registrations.look_again(session, workspace, domain.name)
     session.flush()
     billing.changed(session, workspace.id)
     wake_workspace(session, workspace.id)
-    return len(mailboxes)
+    return len(rows)
 
 
 def expected_records(session: Session, settings: Settings, domain: Domain) -> list[ExpectedRecord]:

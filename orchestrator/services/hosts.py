@@ -16,17 +16,13 @@ from orchestrator.models import (
     Condition,
     DkimKey,
     Domain,
-    EgressProbe,
     Host,
     Issuance,
-    Mailbox,
-    Move,
-    Relocation,
     Run,
     utcnow,
 )
 from orchestrator.secrets import Vault
-from orchestrator.services import conditions, dkim_rotation, validation
+from orchestrator.services import conditions, departures, dkim_rotation, validation
 from orchestrator.services.rows import unique
 from orchestrator.services.wake import wake, wake_dns
 
@@ -159,23 +155,12 @@ def remove(session: Session, host: Host) -> None:
     addresses = session.exec(select(Address).where(Address.host_id == host.id)).all()
     if any(address.state is AddressState.ASSIGNED for address in addresses):
         raise Conflict(f"{host.name} carries addresses that are assigned to workspaces")
-    ids = [address.id for address in addresses]
     domains = session.exec(select(Domain.id).where(Domain.host_id == host.id)).all()
-    # Only deleted mailboxes are left on unassigned addresses; with the host gone, nothing
-    # remains to be applied for them.
-    orphans = select(Mailbox.id).where(col(Mailbox.address_id).in_(ids))
-    session.exec(delete(Relocation).where(col(Relocation.mailbox_id).in_(orphans)))
-    moves = select(Move.id).where(col(Move.source_id).in_(ids) | col(Move.target_id).in_(ids))
-    session.exec(delete(Relocation).where(col(Relocation.move_id).in_(moves)))
-    session.exec(delete(Move).where(col(Move.id).in_(moves)))
-    session.exec(delete(Mailbox).where(col(Mailbox.address_id).in_(ids)))
-    subjects = [host.id, *ids, *domains]
-    session.exec(delete(Condition).where(col(Condition.subject_id).in_(subjects)))
-    session.exec(delete(EgressProbe).where(col(EgressProbe.address_id).in_(ids)))
+    departures.forget(session, addresses, "with its host")
+    session.exec(delete(Condition).where(col(Condition.subject_id).in_([host.id, *domains])))
     session.exec(delete(Run).where(col(Run.host_id) == host.id))
     session.exec(delete(Issuance).where(col(Issuance.host_id) == host.id))
     session.exec(delete(Certificate).where(col(Certificate.host_id) == host.id))
     session.exec(delete(DkimKey).where(col(DkimKey.domain_id).in_(domains)))
     session.exec(delete(Domain).where(col(Domain.id).in_(domains)))
-    session.exec(delete(Address).where(col(Address.id).in_(ids)))
     session.exec(delete(Host).where(col(Host.id) == host.id))

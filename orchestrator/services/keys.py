@@ -2,40 +2,115 @@
 
 import re
 import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, select, update
 
-from orchestrator.errors import NotFound, Unauthorized
-from orchestrator.models import ApiKey, Workspace, utcnow
+from orchestrator.errors import Forbidden, Invalid, NotFound, Unauthorized
+from orchestrator.models import ApiKey, Bucket, KeyScope, Workspace, utcnow
 from orchestrator.secrets import token_digest
-from orchestrator.services import validation
+from orchestrator.services import mailboxes, rights, validation
+from orchestrator.services.allowances import Rate
 
 PREFIX = "adbtd_live_"
 TOKEN_BYTES = 32
 HINT_LENGTH = 8
+MAX_NETWORKS = 100
+#: How exactly it is known when a key was used last: more would be a write for every request.
+USED_EVERY = timedelta(minutes=1)
 
 _TOKEN = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
 
 
-def create(session: Session, workspace: Workspace, name: str) -> tuple[ApiKey, str]:
-    """Make a key. The token is in the answer, and nowhere else afterwards."""
-    token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
+class Limits(NamedTuple):
+    """What a key is good for: a scope, one mailbox, until when, and from which networks.
+
+    Without a mailbox it is for the workspace, without networks it is good from everywhere.
+    """
+
+    scope: KeyScope = KeyScope.FULL
+    mailbox_id: UUID | None = None
+    expires_at: datetime | None = None
+    allowed_ips: Sequence[str] = ()
+
+
+UNLIMITED = Limits()
+
+
+def create(
+    session: Session,
+    workspace: Workspace,
+    name: str,
+    limits: Limits = UNLIMITED,
+    *,
+    rates: Mapping[Bucket, str] | None = None,
+    maker: ApiKey | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key. The token is in the answer, and nowhere else afterwards.
+
+    :param rates: instead of the settings', such as ``600/100`` (see ``Rate.parse``).
+    :param maker: the key that asks for it. What isn't said is the same as of that one.
+    :raises Invalid: when a value is malformed or the expiry has passed.
+    :raises NotFound: when the mailbox is not the workspace's.
+    :raises Forbidden: when it would last longer or be good from more networks than its maker.
+    """
     row = ApiKey(
         workspace_id=workspace.id,
         name=validation.display_name(name),
-        hint=token.removeprefix(PREFIX)[:HINT_LENGTH],
-        digest=token_digest(token),
+        hint="",
+        digest="",
+        scope=limits.scope,
+        mailbox_id=limits.mailbox_id,
+        expires_at=_expiry(limits.expires_at, maker),
+        allowed_ips=_networks(limits.allowed_ips, maker),
+        rates=_rates(rates, maker),
     )
+    if limits.mailbox_id is not None:
+        mailboxes.get(session, workspace, limits.mailbox_id)
+    token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
+    row.hint = token.removeprefix(PREFIX)[:HINT_LENGTH]
+    row.digest = token_digest(token)
     session.add(row)
     session.flush()
     return row, token
 
 
-def authenticate(session: Session, token: str) -> tuple[Workspace, ApiKey]:
+def _expiry(wanted: datetime | None, maker: ApiKey | None) -> datetime | None:
+    limit = None if maker is None else maker.expires_at
+    if wanted is None:
+        return limit
+    if wanted <= utcnow():
+        raise Invalid("expiresAt has passed already", field="expiresAt")
+    if limit is not None and wanted > limit:
+        raise Forbidden("a key can't make one that lasts longer than itself")
+    return wanted
+
+
+def _networks(wanted: Sequence[str], maker: ApiKey | None) -> list[str]:
+    if len(wanted) > MAX_NETWORKS:
+        raise Invalid(f"allowedIps holds more than {MAX_NETWORKS} networks", field="allowedIps")
+    networks = [validation.network(text) for text in wanted]
+    limit = [] if maker is None else maker.allowed_ips
+    if not networks:
+        return limit
+    if not rights.covers(limit, networks):
+        raise Forbidden("a key can't make one for networks that it isn't for itself")
+    return [str(network) for network in networks]
+
+
+def _rates(wanted: Mapping[Bucket, str] | None, maker: ApiKey | None) -> dict[str, str]:
+    if wanted is None:
+        return {} if maker is None else maker.rates
+    return {str(bucket): "{}/{}".format(*Rate.parse(text)) for bucket, text in wanted.items()}
+
+
+def authenticate(session: Session, token: str, now: datetime) -> tuple[Workspace, ApiKey]:
     """Whose token it is.
 
-    :raises Unauthorized: when it is malformed, unknown or revoked; it does not say which.
+    :raises Unauthorized: when it is malformed, unknown, expired or revoked; it doesn't say which.
     """
     found = None
     if _TOKEN.fullmatch(token):
@@ -45,9 +120,18 @@ def authenticate(session: Session, token: str) -> tuple[Workspace, ApiKey]:
             .where(ApiKey.digest == token_digest(token), col(ApiKey.revoked_at).is_(None))
         )
         found = session.exec(rows).first()
-    if found is None:
+    if found is None or (found[1].expires_at is not None and found[1].expires_at <= now):
         raise Unauthorized("the bearer token is not a valid API key")
     return found
+
+
+def touch(session: Session, key: ApiKey, now: datetime) -> None:
+    """Note that the key is used, at most once a minute.
+
+    :param key: as it was just read.
+    """
+    if key.last_used_at is None or key.last_used_at <= now - USED_EVERY:
+        session.exec(update(ApiKey).where(col(ApiKey.id) == key.id).values(last_used_at=now))
 
 
 def revoke(session: Session, workspace: Workspace, key_id: UUID) -> ApiKey:
@@ -59,7 +143,12 @@ def revoke(session: Session, workspace: Workspace, key_id: UUID) -> ApiKey:
     return row
 
 
-def list_(session: Session, workspace: Workspace) -> list[ApiKey]:
-    """The workspace's keys, revoked ones included, oldest first."""
+def list_(session: Session, workspace: Workspace, *, revoked: bool = True) -> list[ApiKey]:
+    """The workspace's keys, oldest first.
+
+    :param revoked: whether those that were revoked are among them.
+    """
     rows = select(ApiKey).where(ApiKey.workspace_id == workspace.id)
+    if not revoked:
+        rows = rows.where(col(ApiKey.revoked_at).is_(None))
     return list(session.exec(rows.order_by(col(ApiKey.id))))

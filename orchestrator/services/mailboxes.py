@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+from sqlalchemy import delete as delete_rows
 from sqlalchemy import func
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select
 
 from orchestrator import transit
 from orchestrator.errors import Conflict, Invalid, NotFound
@@ -14,6 +16,7 @@ from orchestrator.mail.types import MailboxAccess
 from orchestrator.models import (
     Address,
     AddressState,
+    Alias,
     Domain,
     Host,
     Mailbox,
@@ -23,7 +26,7 @@ from orchestrator.models import (
     utcnow,
 )
 from orchestrator.secrets import Vault, hash_password, new_password
-from orchestrator.services import billing, validation
+from orchestrator.services import billing, scheduled, validation
 from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake, wake_workspace
 from orchestrator.settings import CertificateSource, Settings
@@ -61,8 +64,9 @@ def create(
     # Before the first query: on SQLite that starts the transaction, and hashing takes time.
     credentials = [_credentials(vault) for _ in wanted]
     lock(session, Workspace, [workspace.id])
-    domains = _domains_of(session, workspace, wanted)
-    _require_new(session, workspace, wanted)
+    domains = domains_of(session, workspace, wanted)
+    require_new(session, workspace, wanted)
+    _require_purged(session, workspace, wanted)
     load = _load(session, workspace)
     for email, (password, password_hash) in zip(wanted, credentials, strict=True):
         address_id = min(load, key=lambda id_: (load[id_], id_))
@@ -76,6 +80,7 @@ def create(
                 password=password,
                 password_hash=password_hash,
                 quota_mib=settings.mailbox_quota_mib,
+                directory=workspace.id.hex,
             )
         )
     order = Order(workspace_id=workspace.id, kind=OrderKind.MAILBOXES, detail={"emails": wanted})
@@ -91,7 +96,11 @@ def _credentials(vault: Vault) -> tuple[str, str]:
     return vault.encrypt(password), hash_password(password)
 
 
-def _domains_of(session: Session, workspace: Workspace, emails: list[str]) -> dict[str, Domain]:
+def domains_of(session: Session, workspace: Workspace, emails: list[str]) -> dict[str, Domain]:
+    """The workspace's domains that the addresses are of, by name.
+
+    :raises Conflict: when one is not on the workspace.
+    """
     names = {email.rpartition("@")[2] for email in emails}
     rows = select(Domain).where(
         Domain.workspace_id == workspace.id,
@@ -105,7 +114,11 @@ def _domains_of(session: Session, workspace: Workspace, emails: list[str]) -> di
     return domains
 
 
-def _require_new(session: Session, workspace: Workspace, emails: list[str]) -> None:
+def require_new(session: Session, workspace: Workspace, emails: list[str]) -> None:
+    """See that no mailbox and no alias of the workspace has one of the addresses.
+
+    :raises Conflict: when one has.
+    """
     rows = select(Mailbox.email).where(
         Mailbox.workspace_id == workspace.id,
         col(Mailbox.email).in_(emails),
@@ -114,6 +127,25 @@ def _require_new(session: Session, workspace: Workspace, emails: list[str]) -> N
     existing = session.exec(rows.order_by(Mailbox.email)).first()
     if existing is not None:
         raise Conflict(f"the mailbox {existing} exists already")
+    aliases = select(Alias.email).where(
+        Alias.workspace_id == workspace.id, col(Alias.email).in_(emails)
+    )
+    taken = session.exec(aliases.order_by(Alias.email)).first()
+    if taken is not None:
+        raise Conflict(f"the alias {taken} exists already")
+
+
+def _require_purged(session: Session, workspace: Workspace, emails: list[str]) -> None:
+    rows = select(Mailbox.email).where(
+        Mailbox.workspace_id == workspace.id,
+        col(Mailbox.purge_since).is_not(None),
+        col(Mailbox.email).in_(emails),
+    )
+    waiting = session.exec(rows.order_by(Mailbox.email)).first()
+    if waiting is not None:
+        raise Conflict(
+            f"the mail of a deleted mailbox {waiting} is still being removed: try again in a minute"
+        )
 
 
 def _load(session: Session, workspace: Workspace) -> Counter[UUID]:
@@ -144,41 +176,67 @@ def _load(session: Session, workspace: Workspace) -> Counter[UUID]:
 
 def list_(session: Session, workspace: Workspace) -> list[Placed]:
     """The workspace's mailboxes, oldest first."""
-    rows = (
+    return [Placed(*row) for row in session.exec(_living(workspace).order_by(col(Mailbox.id)))]
+
+
+def get(session: Session, workspace: Workspace, mailbox_id: UUID) -> Placed:
+    """One of the workspace's mailboxes."""
+    row = session.exec(_living(workspace).where(Mailbox.id == mailbox_id)).first()
+    if row is None:
+        raise NotFound("there is no such mailbox on this workspace")
+    return Placed(*row)
+
+
+def _living(workspace: Workspace) -> Select[Mailbox, Domain, Address, Host]:
+    """The workspace's mailboxes in one query: every request for mail begins with it."""
+    return (
         select(Mailbox, Domain, Address, Host)
         .join(Domain, col(Domain.id) == col(Mailbox.domain_id))
         .join(Address, col(Address.id) == col(Mailbox.address_id))
         .join(Host, col(Host.id) == col(Address.host_id))
         .where(Mailbox.workspace_id == workspace.id, col(Mailbox.deleted_at).is_(None))
-        .order_by(col(Mailbox.id))
-    )
-    return [Placed(*row) for row in session.exec(rows)]
-
-
-def get(session: Session, workspace: Workspace, mailbox_id: UUID) -> Placed:
-    """One of the workspace's mailboxes."""
-    mailbox = session.get(Mailbox, mailbox_id)
-    if mailbox is None or mailbox.workspace_id != workspace.id or mailbox.deleted_at is not None:
-        raise NotFound("there is no such mailbox on this workspace")
-    address = session.get_one(Address, mailbox.address_id)
-    return Placed(
-        mailbox,
-        session.get_one(Domain, mailbox.domain_id),
-        address,
-        session.get_one(Host, address.host_id),
     )
 
 
-def delete(session: Session, workspace: Workspace, mailbox_id: UUID) -> Mailbox:
-    """Delete a mailbox; hosts forget it with their next pass."""
+def get_by_email(session: Session, workspace: Workspace, email: str) -> Placed:
+    """The workspace's mailbox of that address."""
+    found = next((p for p in list_(session, workspace) if p.mailbox.email == email.lower()), None)
+    if found is None:
+        raise NotFound(f"{workspace.slug} has no mailbox {email}")
+    return found
+
+
+def delete(
+    session: Session, workspace: Workspace, mailbox_id: UUID, *, purge: bool = False
+) -> Mailbox:
+    """Delete a mailbox; hosts forget it with their next pass.
+
+    :param purge: remove its mail from their disks, too; else its workspace has it again
+        when it makes the mailbox anew.
+    """
     lock(session, Workspace, [workspace.id])
-    mailbox = get(session, workspace, mailbox_id).mailbox
-    mailbox.deleted_at = utcnow()
-    session.add(mailbox)
-    session.flush()
+    placed = get(session, workspace, mailbox_id)
+    retire(session, placed.domain, [placed.mailbox], purge=purge)
     billing.changed(session, workspace.id)
     wake_workspace(session, workspace.id)
-    return mailbox
+    return placed.mailbox
+
+
+def retire(session: Session, domain: Domain, rows: Sequence[Mailbox], *, purge: bool) -> None:
+    """Let mailboxes of a domain be gone, with their aliases and what they were to send later.
+
+    Of a domain that its workspace has not proven there is no mail, but another workspace may
+    have some: nothing is purged then.
+    """
+    now = utcnow()
+    for mailbox in rows:
+        mailbox.deleted_at = now
+        mailbox.purge_since = now if purge and domain.verified_at else None
+        session.add(mailbox)
+    ids = [mailbox.id for mailbox in rows]
+    session.connection().execute(delete_rows(Alias).where(col(Alias.mailbox_id).in_(ids)))
+    scheduled.cancel_all(session, ids)
+    session.flush()
 
 
 def set_address(session: Session, mailbox: Mailbox, address: Address) -> Mailbox:
@@ -198,7 +256,12 @@ def set_address(session: Session, mailbox: Mailbox, address: Address) -> Mailbox
 
 
 def access(vault: Vault, settings: Settings, placed: Placed) -> MailboxAccess:
-    """How to log in to the mailbox: through its dedicated IP, under its host's name."""
+    """How to log in to the mailbox: through its dedicated IP, under its host's name.
+
+    :raises Conflict: when it is suspended.
+    """
+    if placed.mailbox.suspended_at is not None:
+        raise Conflict(f"the mailbox {placed.mailbox.email} is suspended")
     return MailboxAccess(
         email=placed.mailbox.email,
         password=vault.decrypt(placed.mailbox.password),

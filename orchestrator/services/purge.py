@@ -6,7 +6,17 @@ from uuid import UUID
 from sqlalchemy import delete
 from sqlmodel import Session, col, func, select
 
-from orchestrator.models import Condition, DkimKey, Domain, Host, Mailbox, Relocation
+from orchestrator import transit
+from orchestrator.models import (
+    Condition,
+    DkimKey,
+    Domain,
+    Host,
+    Mailbox,
+    Move,
+    Relocation,
+    ScheduledMessage,
+)
 
 
 def deleted(session: Session) -> int:
@@ -18,9 +28,18 @@ def deleted(session: Session) -> int:
     oldest = session.exec(select(func.min(Host.applied_at))).one()
     if session.exec(never).one() or oldest is None:
         return 0
-    mailboxes = session.exec(select(Mailbox.id).where(col(Mailbox.deleted_at) < oldest)).all()
+    # A move may still be copying mail that must go.
+    moving = select(Relocation.mailbox_id).join(Move, col(Move.id) == col(Relocation.move_id))
+    moving = moving.where(col(Move.phase).in_(transit.UNDER_WAY))
+    gone = select(Mailbox.id).where(
+        col(Mailbox.deleted_at) < oldest,
+        col(Mailbox.purge_since).is_(None) | col(Mailbox.id).not_in(moving),
+    )
+    mailboxes = session.exec(gone).all()
     moved = delete(Relocation).where(col(Relocation.mailbox_id).in_(mailboxes))
     session.connection().execute(moved)
+    scheduled = delete(ScheduledMessage).where(col(ScheduledMessage.mailbox_id).in_(mailboxes))
+    session.connection().execute(scheduled)
     _remove(session, Mailbox, mailboxes)
     held = select(Mailbox.domain_id)
     domains = session.exec(

@@ -16,6 +16,8 @@ from orchestrator.conditions import Reason, Status, Type
 from orchestrator.errors import Conflict
 from orchestrator.models import (
     Address,
+    AddressEventKind,
+    Alias,
     Domain,
     Host,
     Mailbox,
@@ -25,7 +27,7 @@ from orchestrator.models import (
     RelocationState,
     utcnow,
 )
-from orchestrator.services import addresses, conditions
+from orchestrator.services import addresses, conditions, history
 from orchestrator.services.wake import wake_dns, wake_workspace
 from orchestrator.settings import Settings
 
@@ -171,6 +173,13 @@ def living(session: Session, move: Move) -> list[Moving]:
     return list(session.exec(rows).all())
 
 
+def senders(session: Session, move: Move) -> list[str]:
+    """The addresses that the mailboxes of the move send from: their own and their aliases."""
+    owners = {mailbox.id: mailbox.email for _, mailbox in living(session, move)}
+    aliases = select(Alias.email).where(col(Alias.mailbox_id).in_(owners))
+    return [*owners.values(), *session.exec(aliases)]
+
+
 def hold(session: Session, move: Move, rows: Sequence[Relocation]) -> None:
     """From the next pass on neither host serves these mailboxes; mail to them waits."""
     for row in rows:
@@ -209,7 +218,11 @@ def switch(session: Session, move: Move, listings: Mapping[UUID, tuple[str, int]
 
 def finish(session: Session, move: Move) -> None:
     """Nothing is left at the old address: it cools down."""
-    addresses.rest(session, session.get_one(Address, move.source_id))
+    source = session.get_one(Address, move.source_id)
+    target = session.get_one(Address, move.target_id)
+    history.note(session, source, AddressEventKind.MOVED, f"its mail is at {target.ip}")
+    history.note(session, target, AddressEventKind.MOVED, f"has the mail of {source.ip}")
+    addresses.rest(session, source)
     _end(session, move, MovePhase.DONE)
 
 

@@ -4,11 +4,12 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from orchestrator.errors import Conflict
-from orchestrator.models import Domain, Host, Workspace
+from orchestrator.models import Domain, Host, Row, Workspace
 
 
 @contextmanager
@@ -22,6 +23,13 @@ def unique(session: Session, message: str) -> Iterator[None]:
         session.flush()
     except IntegrityError:
         raise Conflict(message) from None
+
+
+def insert(session: Session, table: type[Row]) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT of the session's database, for its ``ON CONFLICT``: both have the same."""
+    if session.get_bind().dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
 
 
 def lock(

@@ -7,11 +7,17 @@ from orchestrator.models import Condition, Domain, Host, Mailbox
 from orchestrator.services.conditions import Observed
 
 DomainStatus = Literal["verified", "pending", "failed"]
-MailboxStatus = Literal["active", "provisioning"]
+MailboxStatus = Literal["active", "provisioning", "suspended"]
 
 
 def domain_status(domain: Domain, observed: Observed) -> DomainStatus:
-    """Whether the workspace's ownership was seen in DNS; failed when it is another's."""
+    """Whether the workspace's ownership was seen in DNS.
+
+    Failed when the domain is another's, or could not be bought.
+    """
+    bought = observed.get((domain.id, Type.REGISTERED))
+    if bought is not None and bought.reason is Reason.REGISTRATION_FAILED:
+        return "failed"
     match domain, observed.get((domain.id, Type.OWNERSHIP_PROVEN)):
         case Domain(verified_at=None), Condition(reason=Reason.CLAIMED_ELSEWHERE):
             return "failed"
@@ -30,11 +36,13 @@ def holds(domain: Domain, type_: Type, observed: Observed) -> bool:
 def mailbox_status(
     mailbox: Mailbox, domain: Domain, host: Host, observed: Observed
 ) -> MailboxStatus:
-    """Active once its host was seen converged after mailbox and domain came to be in its spec."""
+    """Active once its host was seen converged after mailbox, login and domain came to its spec."""
+    if mailbox.suspended_at is not None:
+        return "suspended"
     converged = observed.get((host.id, Type.CONVERGED))
     if domain.verified_at is None or host.applied_at is None or converged is None:
         return "provisioning"
-    wanted_since = max(mailbox.created_at, domain.verified_at)
+    wanted_since = max(mailbox.login_since or mailbox.created_at, domain.verified_at)
     if converged.known is Status.TRUE and host.applied_at > wanted_since:
         return "active"
     return "provisioning"

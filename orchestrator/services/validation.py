@@ -8,6 +8,8 @@ import idna
 
 from orchestrator.errors import Invalid
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 #: Names that can't be proven in the public DNS (RFC 2606, 6761, 6762, 8375, 9476 and usage).
 RESERVED_TLDS = frozenset(
     {
@@ -86,6 +88,15 @@ def _split(text: str, field: str) -> tuple[str, str]:
     return local, domain
 
 
+def password(text: str, *, field: str = "password") -> str:
+    """A password that a person chose: of characters that every client sends the same way."""
+    if not 12 <= len(text) <= 128:
+        raise Invalid(f"{field} is not 12 to 128 characters long", field=field)
+    if not (text.isascii() and text.isprintable()):
+        raise Invalid(f"{field} holds something else than printable ASCII characters", field=field)
+    return text
+
+
 def ip(text: str, *, field: str = "ip", loopback: bool = False) -> str:
     """A unicast IPv4 or IPv6 address in its canonical form; of this machine where allowed."""
     try:
@@ -104,6 +115,18 @@ def ip(text: str, *, field: str = "ip", loopback: bool = False) -> str:
     if special:
         raise Invalid(f"{field} is not an address that a host can be reached at", field=field)
     return str(address)
+
+
+def network(text: str, *, field: str = "allowedIps") -> Network:
+    """A network in CIDR notation; an address alone is a network of one."""
+    try:
+        parsed = ipaddress.ip_network(text)
+    except ValueError:
+        text = f"{field} holds something that is not a network such as 198.51.100.0/24"
+        raise Invalid(text, field=field) from None
+    if isinstance(parsed, ipaddress.IPv6Network) and parsed.network_address.ipv4_mapped:
+        raise Invalid(f"{field} holds an IPv4 network in the form of IPv6", field=field)
+    return parsed
 
 
 def zone_name(text: str, *, field: str = "name") -> str:

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from clockkit import Clock
 from litestar.testing import TestClient
-from storekit import Store
+from storekit import QUICK, Store
 
 from api.app import create_app
 from api.dispatch import Dispatcher
@@ -16,9 +17,15 @@ Client = TestClient[Dispatcher]
 
 
 @pytest.fixture
-def anonymous(store: Store) -> Iterator[Client]:
+def clock() -> Clock:
+    """What the API goes by in time; it stands still."""
+    return Clock()
+
+
+@pytest.fixture
+def anonymous(store: Store, clock: Clock) -> Iterator[Client]:
     """The API without credentials. A handler's defect is an answer, as it is for clients."""
-    with TestClient(create_app(store.settings), raise_server_exceptions=False) as client:
+    with TestClient(create_app(store.settings, clock), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -31,7 +38,7 @@ def acme(store: Store) -> Workspace:
 @pytest.fixture
 def client(store: Store, anonymous: Client, acme: Workspace) -> Client:
     """The API as that workspace's program calls it."""
-    anonymous.headers["Authorization"] = f"Bearer {store.key(acme)}"
+    anonymous.headers["Authorization"] = f"Bearer {store.key(acme, rates=QUICK)}"
     return anonymous
 
 

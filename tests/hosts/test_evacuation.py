@@ -11,8 +11,6 @@ from imapclient.exceptions import IMAPClientError
 from labkit import MAILBOXES, Machine, Operator, Tenant, rest_is_over
 from sqlalchemy import Engine
 
-from orchestrator.hostspec import mail_home
-
 pytestmark = pytest.mark.lab
 
 
@@ -66,7 +64,7 @@ def test_a_host_is_evacuated_and_taken_up_again(  # noqa: PLR0917 - fixtures
         assert messages(lab, away, box.email, box.secret) == before
         with pytest.raises(IMAPClientError):
             messages(lab, box.home, box.email, box.secret)
-        assert machine.run("test", "-e", mail_home(box.email)).returncode != 0
+        assert machine.run("test", "-e", tenant.home(box.email)).returncode != 0
         records = operator.json(
             "mailfleet", "domains", "records", "acme-mail.net", "--workspace", "acme"
         )

@@ -10,10 +10,21 @@ from typing import Any
 import pytest
 from imapclient import IMAPClient
 
+from orchestrator.confined import Confined
 from orchestrator.errors import NotFound, Upstream
-from orchestrator.mail.imap import _Client, fetch_message, list_messages
-from orchestrator.mail.submission import submit
-from orchestrator.mail.types import MailboxAccess, MessageSummary, OutgoingMessage
+from orchestrator.mail import imap, reading, submission
+from orchestrator.mail.imap import ImapClient
+from orchestrator.mail.mime import prepare
+from orchestrator.mail.types import (
+    AttachmentContent,
+    FolderPage,
+    MailboxAccess,
+    MessageDetail,
+    MessageSummary,
+    OutgoingAttachment,
+    OutgoingMessage,
+    Submission,
+)
 
 pytestmark = pytest.mark.lab
 
@@ -28,7 +39,7 @@ def access(lab: dict[str, Any]) -> MailboxAccess:
 
 @pytest.fixture
 def client(access: MailboxAccess) -> Iterator[IMAPClient]:
-    with _Client(access) as connected:
+    with ImapClient(access) as connected:
         connected.plain_login(access.email, access.password)
         yield connected
 
@@ -40,6 +51,40 @@ def folder(client: IMAPClient) -> Iterator[str]:
     client.create_folder(name)
     yield name
     client.delete_folder(name)
+
+
+SMTP, IMAP, CONFINED = submission.connections(), imap.connections(), Confined()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hung_up() -> Iterator[None]:
+    yield
+    SMTP.close()
+    IMAP.close()
+    CONFINED.close()
+
+
+def submit(access: MailboxAccess, message: OutgoingMessage) -> Submission:
+    prepared = prepare(access.email, message, size_limit=10_000_000)
+    return submission.submit(SMTP, access, prepared)
+
+
+def list_messages(
+    access: MailboxAccess, *, folder: str, limit: int, before: int | None
+) -> FolderPage:
+    return reading.list_messages(IMAP, access, folder=folder, limit=limit, before=before)
+
+
+def fetch_message(
+    access: MailboxAccess, *, folder: str, uid: int, mark_seen: bool
+) -> MessageDetail:
+    source = reading.fetch_source(IMAP, access, folder=folder, uid=uid, mark_seen=mark_seen)
+    return reading.detail(CONFINED, source)
+
+
+def attachment(access: MailboxAccess, uid: int, number: int) -> AttachmentContent:
+    source = reading.fetch_source(IMAP, access, folder="INBOX", uid=uid)
+    return reading.attachment(CONFINED, source, number)
 
 
 def simple(number: int) -> bytes:
@@ -130,7 +175,7 @@ def test_any_message_can_be_listed_and_read(
 
 def test_a_submitted_message_is_read_back(access: MailboxAccess) -> None:
     subject = f"Grüße {uuid.uuid4().hex}"
-    submission = submit(
+    sent = submit(
         access,
         OutgoingMessage(
             (access.email,),
@@ -138,18 +183,28 @@ def test_a_submitted_message_is_read_back(access: MailboxAccess) -> None:
             text="Hallo ß\n.\n..\nEnde\n",
             html="<p>ß</p>",
             from_name="Wörld, Inc.",
+            attachments=(
+                OutgoingAttachment("größe.bin", "application/octet-stream", bytes(range(256))),
+                OutgoingAttachment("logo.png", "image/png", b"\x89PNG", "logo"),
+            ),
         ),
     )
-    assert submission.accepted == (access.email,)
-    assert submission.rejected == ()
-    assert submission.response.startswith("250 2.0.0 Ok: queued as ")
+    assert sent.accepted == (access.email,)
+    assert sent.rejected == ()
+    assert sent.response.startswith("250 2.0.0 Ok: queued as ")
     arrived = arrival(access, subject)
-    assert arrived.message_id == submission.message_id
+    assert arrived.message_id == sent.message_id
     assert arrived.sender == (f'"Wörld, Inc." <{access.email}>',)
     detail = fetch_message(access, folder="INBOX", uid=arrived.uid, mark_seen=False)
     assert detail.text == "Hallo ß\n.\n..\nEnde\n"
     assert (detail.html or "").strip() == "<p>ß</p>"
-    assert detail.attachments == ()
+    assert [(a.filename, a.size) for a in detail.attachments] == [
+        ("logo.png", 4),
+        ("größe.bin", 256),
+    ]
+    assert attachment(access, arrived.uid, 2).content == bytes(range(256))
+    with pytest.raises(NotFound):
+        attachment(access, arrived.uid, 3)
 
 
 def arrival(access: MailboxAccess, subject: str) -> MessageSummary:
@@ -180,3 +235,56 @@ def test_refusals_are_told(
         submit(broken, OutgoingMessage((access.email,), "never", text="sent"))
     assert (by_imap.value.service, by_smtp.value.service) == ("imap", "smtp")
     assert access.password not in f"{by_imap.value} {by_smtp.value}"
+
+
+def test_folders_are_told_with_what_is_in_them(
+    access: MailboxAccess, client: IMAPClient, folder: str
+) -> None:
+    client.append(folder, simple(1), flags=["\\Seen"])
+    client.append(folder, simple(2))
+    found = {entry.name: entry for entry in reading.list_folders(IMAP, access)}
+    assert next(iter(found)) == "INBOX"
+    assert (found[folder].total, found[folder].unseen) == (2, 1)
+    assert found[folder].special_use is None
+
+
+def test_a_page_is_found_among_gaps(access: MailboxAccess, client: IMAPClient, folder: str) -> None:
+    for number in range(1, 201):
+        client.append(folder, simple(number))
+    client.select_folder(folder)
+    client.delete_messages([uid for uid in range(1, 201) if uid % 7])
+    client.expunge()
+    left = [uid for uid in range(200, 0, -1) if uid % 7 == 0]
+    assert [uid for page in pages(access, folder, 5) for uid in page] == left
+    for before in range(1, 202):
+        page = list_messages(access, folder=folder, limit=3, before=before)
+        assert [message.uid for message in page.messages] == [u for u in left if u < before][:3]
+
+
+def test_sessions_are_kept_and_replaced(
+    access: MailboxAccess, client: IMAPClient, folder: str
+) -> None:
+    client.append(folder, simple(1))
+    pool = imap.connections()
+    opened: list[ImapClient] = []
+    for _ in range(3):
+        reading.list_messages(pool, access, folder=folder, limit=1, before=None)
+        pool.run(access, opened.append)
+    assert len({id(session) for session in opened}) == 1
+    opened[0].socket().close()
+    page = reading.list_messages(pool, access, folder=folder, limit=1, before=None)
+    assert page.total == 1
+    with pytest.raises(Upstream, match="AUTHENTICATIONFAILED"):
+        reading.list_folders(pool, dataclasses.replace(access, password="wrong"))
+    pool.close()
+
+
+def test_a_stored_message_is_given_as_it_is(
+    access: MailboxAccess, client: IMAPClient, folder: str
+) -> None:
+    for raw in HOSTILE:
+        client.append(folder, raw)
+    for uid, raw in enumerate(HOSTILE, 1):
+        source = reading.fetch_source(IMAP, access, folder=folder, uid=uid)
+        assert source.content == raw
+        assert source.size == len(raw)

@@ -21,7 +21,7 @@ import httpx
 import pytest
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError
-from labkit import ROOT, Machine, Operator, Tenant, rest_is_over, wait_for
+from labkit import ROOT, Machine, Operator, Tenant, mint_key, rest_is_over, wait_for
 from sqlalchemy import Engine
 from sqlmodel import col, select
 
@@ -94,7 +94,7 @@ def movers(
 ) -> Iterator[tuple[Tenant, str]]:
     """A tenant of its own on mx1, with a verified domain and a mailbox; and its password."""
     operator.run("mailfleet", "workspaces", "add", SLUG)
-    token = operator.ok("mailfleet", "keys", "create", "--workspace", SLUG)
+    token = mint_key(operator, SLUG)
     operator.ok("mailfleet", "addresses", "assign", "--workspace", SLUG, "--host", "mx1")
     zone = [
         *("--server", lab["dns"]["authoritative"], "--workspace", SLUG),
@@ -286,7 +286,7 @@ def test_a_tenant_moves_with_all_of_its_mail(  # noqa: PLR0917 - fixtures
     # Nobody serves it on the old host, and nothing is left there.
     with pytest.raises(IMAPClientError):
         imap(lab, source, secret)
-    assert machines[old].run("test", "-e", f"/var/vmail/{DOMAIN}/{NAME}").returncode != 0
+    assert not machines[old].sh(f"find /var/vmail -path '*/{DOMAIN}/{NAME}'")
     rows = {row["ip"]: row for row in operator.json("mailfleet", "addresses", "list")}
     assert (rows[ip]["state"], rows[ip]["workspace"]) == ("cooldown", None)
     assert rows[target]["workspace"] == SLUG

@@ -64,7 +64,7 @@ def test_reverse_names() -> None:
 
 
 def test_every_zone_of_the_lab_parses(lab: topology.Topology) -> None:
-    for name in (*lab.dns.managed, *lab.dns.foreign, lab.world.domain):
+    for name in (*lab.dns.managed, *lab.dns.foreign, lab.dns.blocklist, lab.world.domain):
         text = zone_text(lab, name, serial=7, dkim_public="A" * 392)
         parsed = dns.zone.from_text(text, origin=name, relativize=False)
         assert parsed.get_soa().serial == 7

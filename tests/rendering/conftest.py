@@ -21,6 +21,7 @@ from orchestrator.hostspec import (
     DkimKeySpec,
     HostSpec,
     MailboxSpec,
+    MailStore,
     OsName,
     ProbeSpec,
     RemoteMailboxSpec,
@@ -55,18 +56,30 @@ def make_spec(
             DkimKeySpec("xn--bcher-kva.org", "mf1", key),
         ),
         mailboxes=(
-            MailboxSpec("alice@acme-mail.net", PASSWORD_HASH, "198.51.100.21", 0),
+            MailboxSpec(
+                "alice@acme-mail.net",
+                PASSWORD_HASH,
+                "198.51.100.21",
+                0,
+                aliases=("sales@acme-mail.net", "team@xn--bcher-kva.org"),
+            ),
             MailboxSpec("bob.o'neil@acme-mail.net", PASSWORD_HASH, "2001:db8:51::21", 1024),
             MailboxSpec("info@xn--bcher-kva.org", PASSWORD_HASH, "198.51.100.22", 512),
             MailboxSpec("movi@acme-mail.net", PASSWORD_HASH, "198.51.100.22", 512, held=True),
         ),
         remote_mailboxes=(
-            RemoteMailboxSpec("gone@acme-mail.net", "mx2.fleetlab.net", former_ip="198.51.100.22"),
+            RemoteMailboxSpec(
+                "gone@acme-mail.net",
+                "mx2.fleetlab.net",
+                former_ip="198.51.100.22",
+                aliases=("away@acme-mail.net",),
+            ),
             RemoteMailboxSpec("remy@acme-mail.net", "mx2.fleetlab.net"),
         ),
         probes=tuple(ProbeSpec(f"probe-{a.transport}@{hostname}", a.ip) for a in addresses),
         tls=TlsSpec(certificate, key),
         message_size_limit=26_214_400,
+        purges=(MailStore("late@acme-mail.net"),),
     )
 
 

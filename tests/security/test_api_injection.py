@@ -12,7 +12,7 @@ from databases import KINDS, Databases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from litestar.testing import TestClient
-from storekit import Store
+from storekit import QUICK, Store
 
 from api.app import create_app
 from api.dispatch import Dispatcher
@@ -54,7 +54,7 @@ def client(store: Store) -> Iterator[Client]:
         # Where nothing listens: what is accepted ends in smtp_error, and goes nowhere.
         session.get_one(Address, address.id).ip = "127.0.0.1"
     with TestClient(create_app(store.settings), raise_server_exceptions=False) as client:
-        client.headers["Authorization"] = f"Bearer {store.key(acme)}"
+        client.headers["Authorization"] = f"Bearer {store.key(acme, rates=QUICK)}"
         yield client
 
 

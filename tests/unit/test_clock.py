@@ -13,7 +13,7 @@ from orchestrator.db import reading, writing
 from orchestrator.models import Host, utcnow
 from orchestrator.services import clock
 
-LONGEST = {"host": 300.0, "dns": 30.0, "egress": 86400.0}
+LONGEST = {"host": 300.0, "dns": 30.0, "egress": 86400.0, "reputation": 3600.0}
 
 
 @pytest.fixture

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.mail.parsing import MAX_PARTS, ParsedMessage, parse_headers, parse_message
+from orchestrator.mail.parsing import (
+    MAX_PARTS,
+    ParsedMessage,
+    extract,
+    parse_headers,
+    parse_message,
+)
 from orchestrator.mail.types import AttachmentInfo
 
 MIXED = b"""From: =?utf-8?q?J=C3=B6rg=2C_M=C3=BCller?= <joerg@acme.com>, lena@acme.com\r
@@ -74,6 +80,17 @@ def test_bodies_and_attachments() -> None:
         (None, "text/plain", None),
     ]
     assert [a.size for a in parsed.attachments if a.content_type != "message/rfc822"] == [5, 1, 5]
+
+
+def test_every_attachment_is_given_as_it_is_told() -> None:
+    told = parse_message(MIXED).attachments
+    given = [extract(MIXED, number) for number in range(1, len(told) + 1)]
+    assert [one and one.info for one in given] == list(told)
+    assert [one and len(one.content) for one in given] == [info.size for info in told]
+    contents = [one and one.content for one in given]
+    assert contents[:2] == [b"Hello", b"x"]
+    assert contents[2] == b"Subject: inner\r\n\r\ntext of the inner message"
+    assert extract(MIXED, 0) is None and extract(MIXED, len(told) + 1) is None
 
 
 def text_of(content: bytes, *headers: bytes) -> str | None:
@@ -199,6 +216,9 @@ HEADERS = st.sampled_from(
 )
 def test_nothing_makes_it_raise(lines: list[bytes], end: bytes) -> None:
     raw = end.join(lines)
+    for number, info in enumerate(parse_message(raw).attachments, 1):
+        part = extract(raw, number)
+        assert part is not None and part.info == info and len(part.content) == info.size
     for parsed in (parse_message(raw), parse_headers(raw)):
         if isinstance(parsed, ParsedMessage):
             shown = [parsed.text, parsed.html, *(a.filename for a in parsed.attachments)]

@@ -3,117 +3,40 @@
 What Postfix answers is tested in the lab (tests/hosts/test_mail_lab.py).
 """
 
+import contextlib
 import dataclasses
-import datetime
 import socket
-import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from smtpkit import PASSWORD, Server, certificate
 
 from orchestrator.errors import Invalid, Upstream
-from orchestrator.mail.imap import list_messages
-from orchestrator.mail.submission import submit
-from orchestrator.mail.types import MailboxAccess, OutgoingMessage
+from orchestrator.mail import imap, submission
+from orchestrator.mail.mime import prepare
+from orchestrator.mail.reading import list_messages
+from orchestrator.mail.types import FolderPage, MailboxAccess, OutgoingMessage, Submission
 
-HOST = "mx1.fleetlab.net"
-PASSWORD = "pässword"
 MESSAGE = OutgoingMessage(("lena@acme.com", "full@acme.com"), "Hi", text=".\r\ndot\n")
-
-
-def certificate(folder: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / "cert.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    pem.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return pem
-
-
-class Handler:
-    """Accepts lena, refuses everybody else."""
-
-    def __init__(self) -> None:
-        self.content = b""
-        self.recipients: list[str] = []
-        self.answer = "250 2.0.0 Ok: queued as 4711"
-
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        if address.startswith("lena"):
-            envelope.rcpt_tos.append(address)
-            return "250 2.1.5 Ok"
-        return "552 5.2.2 Mailbox full"
-
-    async def handle_DATA(  # noqa: N802 - aiosmtpd's name
-        self, server: SMTP, session: Session, envelope: Envelope
-    ) -> str:
-        self.content = bytes(envelope.original_content or b"")
-        self.recipients = list(envelope.rcpt_tos)
-        return self.answer
-
-
-class Server:
-    def __init__(self, folder: Path, *, offers_auth: bool = True) -> None:
-        pem = certificate(folder)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        self.handler = Handler()
-        self.controller = Controller(
-            self.handler,
-            hostname="127.0.0.1",
-            port=port,
-            tls_context=context,
-            require_starttls=True,
-            authenticator=self.authenticate,
-            auth_required=True,
-            auth_exclude_mechanism=() if offers_auth else ("PLAIN",),
-        )
-        self.access = MailboxAccess(
-            "alice@acme.com", PASSWORD, HOST, "127.0.0.1", pem, port, port, timeout=5.0
-        )
-
-    @staticmethod
-    def authenticate(
-        server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: LoginPassword
-    ) -> AuthResult:
-        right = data == LoginPassword(b"alice@acme.com", PASSWORD.encode())
-        return AuthResult(success=right, handled=False)
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    running = Server(tmp_path)
-    running.controller.start()
-    yield running
-    running.controller.stop()
+    with Server.running(tmp_path) as running:
+        yield running
+
+
+def submit(access: MailboxAccess, message: OutgoingMessage) -> Submission:
+    prepared = prepare(access.email, message, size_limit=10_000_000)
+    with contextlib.closing(submission.connections()) as pool:
+        return submission.submit(pool, access, prepared)
+
+
+def first(access: MailboxAccess, folder: str = "INBOX", limit: int = 1) -> FolderPage:
+    with contextlib.closing(imap.connections()) as pool:
+        return list_messages(pool, access, folder=folder, limit=limit, before=None)
 
 
 def refusal(access: MailboxAccess, message: OutgoingMessage = MESSAGE) -> str:
@@ -126,13 +49,15 @@ def refusal(access: MailboxAccess, message: OutgoingMessage = MESSAGE) -> str:
 
 def test_the_accepted_and_the_rejected_are_told_apart(server: Server) -> None:
     message = dataclasses.replace(MESSAGE, bcc=("lena.two@acme.com",))
-    submission = submit(server.access, message)
-    assert submission.accepted == ("lena@acme.com", "lena.two@acme.com")
-    assert submission.rejected == ("full@acme.com",)
-    assert submission.response == "250 2.0.0 Ok: queued as 4711"
-    assert submission.message_id.encode() in server.handler.content
-    assert b"lena.two" not in server.handler.content
-    assert server.handler.content.endswith(b"\r\n.\r\ndot\r\n"), "dots are stuffed and unstuffed"
+    sent = submit(server.access, message)
+    assert sent.accepted == ("lena@acme.com", "lena.two@acme.com")
+    assert sent.rejected == ("full@acme.com",)
+    assert sent.refusals == ("552 5.2.2 Mailbox full",)
+    assert sent.response == "250 2.0.0 Ok: queued as 4711"
+    (content,) = server.handler.contents
+    assert sent.message_id.encode() in content
+    assert b"lena.two" not in content
+    assert content.endswith(b"\r\n.\r\ndot\r\n"), "dots are stuffed and unstuffed"
 
 
 def test_nobody_accepted_is_an_error_in_the_servers_words(server: Server) -> None:
@@ -167,25 +92,21 @@ def test_an_authority_that_is_not_there(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_server_without_auth_plain(tmp_path: Path) -> None:
-    server = Server(tmp_path, offers_auth=False)
-    server.controller.start()
-    try:
+    with Server.running(tmp_path, offers_auth=False) as server:
         assert "AUTH PLAIN" in refusal(server.access)
-    finally:
-        server.controller.stop()
 
 
 def test_a_message_that_cannot_be_built_reaches_nobody(server: Server) -> None:
     with pytest.raises(Invalid):
         submit(server.access, dataclasses.replace(MESSAGE, subject="a\nb"))
-    assert server.handler.content == b""
+    assert server.handler.contents == []
 
 
 def test_nobody_listens(server: Server) -> None:
     closed = dataclasses.replace(server.access, submission_port=1, imap_port=1)
     assert "refused" in refusal(closed)
     with pytest.raises(Upstream, match="refused"):
-        list_messages(closed, folder="INBOX", limit=1, before=None)
+        first(closed)
 
 
 def test_a_silent_server_is_given_up(server: Server) -> None:
@@ -197,18 +118,18 @@ def test_a_silent_server_is_given_up(server: Server) -> None:
         before = time.monotonic()
         assert "timed out" in refusal(access)
         with pytest.raises(Upstream, match="timed out"):
-            list_messages(access, folder="INBOX", limit=1, before=None)
+            first(access)
         assert time.monotonic() - before < 5
 
 
 @pytest.mark.parametrize("folder", ["", "a\r\nb", "a\0", "\ud800", "x" * 2000])
 def test_folder_names_are_checked_before_anything_is_sent(server: Server, folder: str) -> None:
     with pytest.raises(Invalid) as caught:
-        list_messages(server.access, folder=folder, limit=1, before=None)
+        first(server.access, folder)
     assert caught.value.field == "folder"
 
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_page_holds_something(server: Server, limit: int) -> None:
     with pytest.raises(Invalid):
-        list_messages(server.access, folder="INBOX", limit=limit, before=None)
+        first(server.access, limit=limit)

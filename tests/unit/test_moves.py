@@ -332,6 +332,7 @@ def test_an_address_that_does_not_fit_is_refused(fleet: Fleet, session: Session)
     other = addresses.add(
         session, host=session.get_one(Host, fleet.mx1.id), ip="198.51.100.22", ptr_name="o.x.net"
     )
+    other.state = AddressState.FREE
     with pytest.raises(Conflict, match="same host"):
         moves.start(session, old, to=other)
     with pytest.raises(Conflict, match="IP versions"):
@@ -347,10 +348,9 @@ def test_an_address_that_does_not_fit_is_refused(fleet: Fleet, session: Session)
 
 def test_an_evacuation_is_planned_whole_or_not_at_all(fleet: Fleet) -> None:
     store = fleet.store
+    store.pool(fleet.mx1, "198.51.100.22", "198.51.100.23")
     with db.writing(store.engine) as session:
         mx1 = session.get_one(Host, fleet.mx1.id)
-        for ip in ("198.51.100.22", "198.51.100.23"):
-            addresses.add(session, host=mx1, ip=ip, ptr_name=f"a{ip[-2:]}.x.net")
         addresses.assign(session, fleet.acme, count=2, host=mx1)
     with db.writing(store.engine) as session, pytest.raises(Conflict, match="to itself"):
         mx1 = session.get_one(Host, fleet.mx1.id)

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator import plan as planning
 from orchestrator.hosts.probe import AccountState, FileState, Observed, UnitState
-from orchestrator.hostspec import RenderedFile
+from orchestrator.hostspec import MailStore, RenderedFile
 from orchestrator.plan import Action, UnsafePlan
 from orchestrator.rendering import requirements
 
@@ -26,7 +26,7 @@ def converged() -> Observed:
     return Observed(
         os="debian13",
         user=0,
-        applied=dict(digests),
+        applied={**digests, planning.SESSIONS: planning.sessions_digest(FILES, REQUIRED)},
         files={f.path: FileState(f.digest, f.mode, f.owner, f.group) for f in FILES},
         indexes={TABLE.path},
         directories={
@@ -145,3 +145,28 @@ def test_one_set_of_mailboxes_in_place_of_another_is_seen_by_name() -> None:
     plan = served(100, 50)
     names = [f"box{n}@acme.com" for n in range(100)]
     assert plan.without_asked({SECRET.path: names}, set()).removals[0].removes == 100
+
+
+def test_sessions_that_a_crash_left_are_cut_by_the_next_push() -> None:
+    observed = converged()
+    observed.applied[planning.SESSIONS] = ""
+    plan = planning.compare(FILES, REQUIRED, observed)
+    assert [(c.action, c.subject) for c in plan.changes] == [(Action.CUT, "sessions")]
+    assert plan.sessions and plan.carried and not plan.files
+    # Where the password file changes, that says it.
+    del observed.files[SECRET.path]
+    assert subjects(observed) == [(Action.CREATE, SECRET.path)]
+
+
+def test_mail_of_a_deleted_mailbox_goes_unless_it_was_seen_gone() -> None:
+    mail, observed = [MailStore("al@acme.com"), MailStore("bo@acme.com", "a1")], converged()
+    plan = planning.compare(FILES, REQUIRED, observed, mail)
+    assert [(c.action, c.subject) for c in plan.changes] == [
+        (Action.DELETE, "/var/vmail/acme.com/al"),
+        (Action.DELETE, "/var/vmail/a1/acme.com/bo"),
+    ]
+    assert plan.carried
+    observed.purged = {"/var/vmail/acme.com/al"}
+    assert planning.compare(FILES, REQUIRED, observed, mail).purges == (mail[1],)
+    observed.purged.add("/var/vmail/a1/acme.com/bo")
+    assert planning.compare(FILES, REQUIRED, observed, mail).empty

@@ -32,6 +32,7 @@ from orchestrator.services import (
     status,
     workspaces,
 )
+from orchestrator.services.messages import Draft, Upload
 from orchestrator.services.rows import unique
 
 
@@ -74,11 +75,11 @@ def test_a_key_authenticates_until_it_is_revoked(store: Store) -> None:
     assert token.startswith("adbtd_live_" + row.hint)
     assert row.digest == token_digest(token) and token not in repr(row)
     with db.writing(store.engine) as session:
-        found, key = keys.authenticate(session, token)
+        found, key = keys.authenticate(session, token, utcnow())
         assert (found.id, key.id) == (workspace.id, row.id)
         keys.revoke(session, workspace, row.id)
         with pytest.raises(Unauthorized):
-            keys.authenticate(session, token)
+            keys.authenticate(session, token, utcnow())
         assert [k.id for k in keys.list_(session, workspace)] == [row.id]
 
 
@@ -87,7 +88,7 @@ def test_a_key_authenticates_until_it_is_revoked(store: Store) -> None:
 )
 def test_a_token_that_was_never_made_is_refused(session: Session, token: str) -> None:
     with pytest.raises(Unauthorized):
-        keys.authenticate(session, token)
+        keys.authenticate(session, token, utcnow())
 
 
 def test_a_key_is_revoked_by_its_workspace_only(store: Store) -> None:
@@ -314,10 +315,13 @@ def test_a_mailbox_is_active_once_its_host_was_seen_converged(
     assert now() == "provisioning"
 
 
+def upload(**change: str) -> Upload:
+    return Upload(**{"filename": "a", "content_type": "text/plain", "content": "aGk=", **change})
+
+
 def test_a_message_is_composed_of_checked_parts() -> None:
-    message = messages.compose(
-        to=["You@example.com"], subject="héllo", text="x", from_name=" Alice at Acme "
-    )
+    draft = Draft(to=["You@example.com"], subject="héllo", text="x", from_name=" Alice at Acme ")
+    message = messages.compose(draft, size_limit=1000)
     assert message.to == ("You@example.com",)
     assert message.from_name == "Alice at Acme"
 
@@ -338,9 +342,30 @@ def test_a_message_is_composed_of_checked_parts() -> None:
         {"from_name": "Alice\nX: y"},
         {"from_name": ""},
         {"reply_to": "x y@acme.com"},
+        {"subject": None},
+        {"attachments": [upload()] * 51},
+        {"attachments": [upload(content="x" * 2000)]},
+        {"attachments": [upload(content="aGk")]},
+        {"attachments": [upload(content="aGk=\n")]},
+        {"attachments": [upload(content="aGk==")]},
+        {"attachments": [upload(content="aGl=")]},
+        {"attachments": [upload(content="ä")]},
+        {"attachments": [upload(filename="")]},
+        {"attachments": [upload(filename="a/b")]},
+        {"attachments": [upload(filename="a\r\nX: y")]},
+        {"attachments": [upload(filename="x" * 256)]},
+        {"attachments": [upload(content_type="text")]},
+        {"attachments": [upload(content_type="text/plain; x=y")]},
+        {"attachments": [upload(content_type="text/plain\r\nX: y")]},
+        {"attachments": [upload(content_type="message/rfc822")]},
+        {"attachments": [upload(content_type="multipart/mixed")]},
+        {"attachments": [upload(content_id="logo")]},
+        {"html": "<p>", "attachments": [upload(content_id="a b")]},
+        {"html": "<p>", "attachments": [upload(content_id="a>\r\nX: y")]},
+        {"html": "<p>", "attachments": [upload(content_id="a"), upload(content_id="<a>")]},
     ],
 )
 def test_a_message_with_a_bad_part_is_refused(change: dict[str, object]) -> None:
     parts: dict[str, object] = {"to": ["you@example.com"], "subject": "s", "text": "t", **change}
     with pytest.raises(Invalid):
-        messages.compose(**parts)  # type: ignore[arg-type]
+        messages.compose(Draft(**parts), size_limit=1000)  # type: ignore[arg-type]

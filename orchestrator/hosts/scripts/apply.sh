@@ -1,8 +1,9 @@
 # Brings one generation of files into force, or leaves everything as it was.
 #
 # $1 is a directory that holds: generation, manifest (table, public, path), delete (paths),
-# digests/DAEMON, files/PATH with owner and mode as they must be, and validate, reload, smoke
-# (shell). With back_to, files and digests are taken from what earlier generations replaced.
+# digests/DAEMON and digests/sessions, purges (homes), files/PATH with owner and mode as
+# they must be, and validate, reload, smoke (shell). With back_to, files and digests are taken
+# from what earlier generations replaced.
 # Prints "step NAME MILLISECONDS" lines, then "done" and what changed in public files as
 # "diff PATH" with a unified diff, or "fail REASON" and what was said.
 export LC_ALL=C
@@ -16,6 +17,13 @@ files=$stage/files
 log=$(mktemp /run/mailfleet.XXXXXX) || exit 1
 state=/var/lib/mailfleet
 undo=$state/undo
+users=/etc/dovecot/users
+# The password file that live sessions go by; and which connections of submission, by the
+# client's port, which logins can't use any more (read by OpenDKIM's policy.lua).
+logins=$state/logins
+cut=/run/mailfleet/cut
+# On the file system of the mail, so that mail gets there by a rename.
+trash=/var/vmail/.mailfleet-trash
 kept=20
 new=.mailfleet-new
 old=.mailfleet-old
@@ -163,6 +171,45 @@ reload() { sh -eu "$stage/reload"; }
 
 smoke() { sh -eu "$stage/smoke"; }
 
+# Whoever's password is another, or who has none any more, is cut off. What does not end now
+# is seen by the next probe: that daemons run what they must is no less true.
+sessions() {
+  [ -e "$stage/digests/sessions" ] && [ -e "$logins" ] || return 0
+  awk -F: 'NR == FNR { is[$1] = $2; next } !/^#/ && is[$1] != $2 { print $1 }' \
+    $users $logins >"$stage/revoked" || return 1
+  [ -s "$stage/revoked" ] || return 0
+  disconnect
+  # Dovecot looks at the file once a second at most: until then old passwords let clients in.
+  local changed wait try
+  changed=$(stat -c %Z $users) || return 1
+  wait=$(((changed + 1) * 1000000 + 10000 - ${EPOCHREALTIME/./}))
+  [ "$wait" -le 0 ] || [ "$wait" -gt 1100000 ] || sleep "$((wait / 1000000)).$(printf %06d $((wait % 1000000)))"
+  for try in {1..20}; do
+    disconnect && return 0
+    sleep 0.1
+  done
+  rm "$stage/digests/sessions"
+}
+
+# Succeeds when nobody was there. Postfix ends no session: its messages are refused instead.
+disconnect() {
+  local email found=0
+  for email in $(doveadm who | awk 'NR == FNR { revoked[$1]; next } $1 in revoked { print $1 }' \
+    "$stage/revoked" -); do
+    found=1
+    doveadm kick "$email"
+  done
+  awk '$4 == "01" && $2 ~ /:(024B|01D1)$/ { sub(/.*:/, "", $3); print $3 }' \
+    /proc/net/tcp /proc/net/tcp6 | sort -u >"$stage/ports"
+  mkdir -p -m 0755 ${cut%/*} && [ -e $cut ] || : >$cut
+  awk 'FILENAME == ARGV[1] { open[$1]; ports = ports " " $1; next }
+    FILENAME == ARGV[2] { print $1 ports; next }
+    { line = $1; for (i = 2; i <= NF; i++) if ($i in open) line = line " " $i; print line }' \
+    "$stage/ports" "$stage/revoked" $cut | awk 'NF > 1' | sort -u >$cut.new
+  chmod 0644 $cut.new && mv -f $cut.new $cut
+  [ $found = 0 ]
+}
+
 commit() {
   local digest
   for digest in "$stage"/digests/*; do
@@ -172,6 +219,25 @@ commit() {
   cp "$stage/generation" $state/generation.new && mv -f $state/generation.new $state/generation || return 1
   cat "$stage/placed" "$stage/gone" 2>/dev/null | sed "s,\$,$old," | xargs -r -d '\n' rm -f
   ls $undo | sort -rn | tail -n +$((kept + 1)) | sed "s,^,$undo/," | xargs -r -d '\n' rm -rf
+  # Last: with an older one somebody is cut off once more, with a newer one not at all.
+  [ ! -e "$stage/digests/sessions" ] || { cp $users $logins.new && mv -f $logins.new $logins; }
+}
+
+# All is in force: nothing in here may have it put back. Mail that stays is seen by the next probe.
+purge() {
+  local home number=0
+  if [ -s "$stage/purges" ]; then
+    mkdir -p -m 0700 $trash
+    awk -F: 'FILENAME != ARGV[3] { here[$6]; next } !($1 in here)' \
+      $users /etc/dovecot/system-users "$stage/purges" |
+      while IFS= read -r home; do
+        number=$((number + 1))
+        [ ! -e "$home" ] && [ ! -L "$home" ] || mv -T "$home" "$trash/$generation.$number"
+      done
+  fi
+  # Whatever an earlier push left, too. Nobody waits for it.
+  [ -d $trash ] || return 0
+  setsid nice rm -rf $trash </dev/null 9>&- &
 }
 
 differences() {
@@ -197,7 +263,9 @@ step copy ApplyFailed
 step swap ApplyFailed
 step reload SmokeTestFailed
 step smoke SmokeTestFailed
+step sessions ApplyFailed
 step commit ApplyFailed
+step purge ApplyFailed
 printf 'done\n'
 differences
 finish 0

@@ -7,7 +7,7 @@ cd /
 lock=/run/mailfleet/$email.lock
 
 unserved() {
-  awk -F: -v email="$email" '$1 == email && !/userdb_tempfail=yes/ { served = 1 } END { exit served }' \
+  awk -F: -v home="$home" '$6 == home && !/userdb_tempfail=yes/ { served = 1 } END { exit served }' \
     /etc/dovecot/users || { echo "$email is served here" >&2; exit 77; }
 }
 # Whoever wrote before, and was thought dead, stops writing before the next one begins.

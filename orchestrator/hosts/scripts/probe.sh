@@ -1,5 +1,6 @@
 # Prints what the host is, in one round trip. stdin: "file PATH", "tree PATH" (all below it is
-# ours), "directory PATH", "account NAME", "unit NAME", "package NAME" and "entries PATH" lines.
+# ours), "directory PATH", "account NAME", "unit NAME", "package NAME", "entries PATH" and
+# "purged PATH" (nothing may be left of it) lines.
 # Changes nothing. Facts are tab-separated, one a line. For bash: what it can do itself costs no
 # process, and the two programs that take longest run beside the rest.
 export LC_ALL=C
@@ -14,6 +15,7 @@ while read -r kind name; do
     unit) units+=("$name") ;;
     package) packages+=("$name") ;;
     entries) entries+=("$name") ;;
+    purged) [ -e "$name" ] || [ -L "$name" ] || printf 'purged\t%s\n' "$name" ;;
   esac
 done
 [ ${#units[@]} = 0 ] || exec {services}< <(systemctl show --property=Id,ActiveState,UnitFileState -- "${units[@]}" 2>/dev/null)
@@ -25,7 +27,7 @@ printf 'user\t%s\n' "$EUID"
 generation=0
 [ ! -r $state/generation ] || read -r generation <$state/generation
 printf 'generation\t%s\n' "${generation:-0}"
-for daemon in postfix dovecot opendkim; do
+for daemon in postfix dovecot opendkim sessions; do
   digest=
   [ ! -r $state/applied/$daemon ] || read -r digest <$state/applied/$daemon
   printf 'applied\t%s\t%s\n' "$daemon" "$digest"

@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from uuid import UUID
 import httpx
 import msgspec
 import pytest
-import uvicorn
+from apikit import serve
 from labkit import Operator, wait_for
 from litestar.testing import TestClient
 from storekit import Store
@@ -27,7 +26,7 @@ from api.dispatch import Dispatcher
 from orchestrator import leases, payments
 from orchestrator.billing.biller import Kind, Standing
 from orchestrator.db import reading, writing
-from orchestrator.errors import BillingError
+from orchestrator.errors import Away
 from orchestrator.models import BillingAccount, Workspace, utcnow
 from orchestrator.payments import Payments
 from orchestrator.scheduler import Scheduler, Work
@@ -228,7 +227,7 @@ def test_an_account_is_tried_again_when_the_service_was_away(case: Case, tmp_pat
         port = free.getsockname()[1]
     nobody = Counterpart(f"http://127.0.0.1:{port}").settings(case.store.settings, tmp_path)
     away = payments.from_settings(case.store.engine, nobody)
-    with pytest.raises(BillingError) as told:
+    with pytest.raises(Away) as told:
         away.require(case.workspace)
     assert KEY not in str(told.value)
     assert case.post("/ips", {"count": 1}).status_code == 402
@@ -295,18 +294,8 @@ def test_notices_forged_old_and_replayed_do_no_harm(case: Case, anonymous: Clien
 @pytest.fixture
 def served(store: Store) -> Iterator[str]:
     """The API on a loopback port; gives its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = uvicorn.Config(
-        create_app(store.settings), port=port, log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    wait_for("the API", lambda: server.started)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    with serve(store.settings) as url:
+        yield url
 
 
 def test_stripe_itself_tells_the_api_and_the_reconciler_settles(case: Case, served: str) -> None:

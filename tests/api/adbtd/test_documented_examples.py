@@ -10,7 +10,7 @@ import pytest
 from litestar.testing import TestClient
 from storekit import Store
 
-from api.adbtd import translate
+from api.adbtd import send_translate, translate
 from api.dispatch import Dispatcher
 from orchestrator import db
 from orchestrator.conditions import Type
@@ -194,7 +194,7 @@ SUMMARY = MessageSummary(
 
 def test_the_shape_of_a_submission() -> None:
     sent = Submission("<x@acme.com>", ("you@example.com",), (), "250 2.0.0 Ok: queued")
-    assert _json(translate.sent(sent)) == {
+    assert _json(send_translate.sent(sent)) == {
         "messageId": "<x@acme.com>",
         "accepted": ["you@example.com"],
         "rejected": [],

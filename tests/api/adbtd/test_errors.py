@@ -224,7 +224,13 @@ def _message(**change: Any) -> dict[str, Any]:
         {"from": "mallory@other.com"},
         {"replyTo": ["alice@acme.com"]},
         {"replyTo": "x"},
-        {"attachments": []},
+        {"attachments": [{}]},
+        {"attachments": [{"filename": "a", "contentType": "text/plain", "content": "?"}]},
+        {"templateId": "tpl_x"},
+        {"variables": {}},
+        {"sendAt": "2026-01-01T00:00:00"},
+        {"sendAt": "2026-01-01T00:00:00Z"},
+        {"sendAt": "9999-12-31T23:59:59.999-23:59"},
     ],
 )
 def test_a_message_that_can_not_be_sent(client: Client, fleet: Any, change: Any) -> None:
@@ -285,6 +291,9 @@ def test_an_imap_server_that_refuses(client: Client, unreachable: str) -> None:
         "/messages?limit=1&before=5",
         "/messages/1",
         "/messages/1?markSeen=1",
+        "/messages/1/attachments/1",
+        "/messages/1/raw",
+        "/folders",
     ):
         assert "refused" in _fails(client.get(unreachable + path), 502, "imap_error")
 
@@ -306,6 +315,10 @@ def test_folder_names_are_checked(client: Client, unreachable: str) -> None:
         ("POST", "/mailboxes/{mailbox}/send", _message()),
         ("GET", "/mailboxes/{mailbox}/messages", None),
         ("GET", "/mailboxes/{mailbox}/messages/1", None),
+        ("POST", "/mailboxes/{mailbox}/send/batch", {"messages": [_message()]}),
+        ("GET", "/mailboxes/{mailbox}/folders", None),
+        ("GET", "/mailboxes/{mailbox}/messages/1/attachments/1", None),
+        ("GET", "/mailboxes/{mailbox}/messages/1/raw", None),
     ],
 )
 def test_foreign_and_malformed_ids_are_not_found(  # noqa: PLR0917 - pytest passes by name

@@ -112,8 +112,28 @@ local function check(sender)
   return nil
 end
 
+-- Whether the login was taken from this connection: it has another password now, or none. Postfix
+-- asks for one at the beginning of a session only. Each line is a login, and the clients' ports
+-- in hexadecimal.
+local function cut(login)
+  local port = tonumber(odkim.get_mtasymbol(ctx, "{client_port}") or "") or 0
+  local file = io.open("/run/mailfleet/cut")
+  if not file then return false end
+  local wanted, found = string.format(" %04X ", port), false
+  for line in file:lines() do
+    found = found or line:sub(1, #login + 1) == login .. " " and (line .. " "):find(wanted, 1, true)
+  end
+  file:close()
+  return found
+end
+
 -- OpenDKIM also runs this once without a message, when it reads its configuration.
 local login = odkim.get_mtasymbol(ctx, "{auth_authen}") or ""
+if login ~= "" and cut(login:lower()) then
+  odkim.log(ctx, "refused: the session began with a former password, login=" .. login)
+  odkim.set_result(ctx, SMFIS_TEMPFAIL)
+  return
+end
 if login ~= "" or odkim.get_mtasymbol(ctx, "{daemon_name}") == "ORIGINATING" then
   local problem = check((odkim.get_envfrom(ctx) or ""):lower())
   if problem then

@@ -1,0 +1,18 @@
+"""Asks a mailbox's server how full it is, over IMAP (RFC 9208)."""
+
+from orchestrator.errors import Upstream
+from orchestrator.mail.imap import ImapClient, ask
+from orchestrator.mail.pool import Pool
+from orchestrator.mail.types import MailboxAccess, QuotaUsage
+
+
+def usage(pool: Pool[ImapClient], access: MailboxAccess) -> QuotaUsage:
+    """How much the mailbox holds and may hold.
+
+    Raises ``Upstream`` when the server can't be reached or refuses the login.
+    """
+    _, quotas = ask(pool, access, lambda client: client.get_quota_root("INBOX"))
+    for quota in quotas:
+        if quota.resource == "STORAGE":
+            return QuotaUsage(int(quota.usage), int(quota.limit) or None)
+    raise Upstream("imap", f"{access.host}: the mailbox has no quota of storage")

@@ -1,0 +1,1 @@
+"""Registrars: where domains are bought. They know no database."""
