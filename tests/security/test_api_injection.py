@@ -12,12 +12,13 @@ from databases import KINDS, Databases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from litestar.testing import TestClient
+from sqlmodel import select
 from storekit import QUICK, Store
 
 from api.app import create_app
 from api.dispatch import Dispatcher
 from orchestrator import db
-from orchestrator.models import Address
+from orchestrator.models import Address, Mailbox
 from orchestrator.services import keys, workspaces
 
 Client = TestClient[Dispatcher]
@@ -94,6 +95,59 @@ def test_no_hostile_header_reaches_the_server(client: Client, field: str, text: 
     assert answer.status_code in {400, 502}
     if any(character in text for character in "\r\n\0\u2028\u0085"):
         assert answer.status_code == 400
+
+
+@settings(deadline=None, max_examples=60)
+@given(HOSTILE)
+def test_no_hostile_alias_is_made(client: Client, text: str) -> None:
+    path = f"/mailboxes/{client.get('/api/v1/mailboxes').json()['data'][0]['id']}/aliases"
+    for email in (text, f"{text}@acme.com", f"alice@{text}", f"sales@acme.com{text}"):
+        assert _post(client, path, {"email": email}).status_code in {200, 400, 409}
+    for row in client.get(f"/api/v1{path}").json()["data"]:
+        assert re.fullmatch(r"[a-z0-9_][a-z0-9_+='.-]*@acme\.com", row["email"])
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.one_of(HOSTILE, st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=12)))
+def test_no_password_is_a_line_of_its_own(client: Client, store: Store, text: str) -> None:
+    path = f"/mailboxes/{client.get('/api/v1/mailboxes').json()['data'][0]['id']}/password"
+    answer = _post(client, path, {"password": text})
+    assert answer.status_code in {200, 400}
+    assert answer.status_code == 400 or re.fullmatch(r"[ -~]{12,128}", text)
+    with db.reading(store.engine) as session:
+        for stored in session.exec(select(Mailbox.password_hash)):
+            assert re.fullmatch(r"\{SHA512-CRYPT\}\$6\$[A-Za-z0-9./=$]+", stored)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(["name", "subject", "text", "html"]), HOSTILE)
+def test_no_template_is_a_defect(client: Client, field: str, text: str) -> None:
+    body = {"name": "hostile", "subject": "s", "text": "t", field: text}
+    made = _post(client, "/templates", body)
+    assert made.status_code in {200, 400, 409}, made.text
+    if made.status_code == 200:
+        path = f"/templates/{made.json()['data']['id']}"
+        filled = _post(client, f"{path}/render", {"variables": {"x": text}})
+        assert filled.status_code in {200, 400}, filled.text
+        if filled.status_code == 200:
+            assert not set("\r\n\0\u2028\u0085") & set(filled.json()["data"]["subject"])
+        assert client.delete(f"/api/v1{path}").status_code == 200
+
+
+@settings(deadline=None, max_examples=60)
+@given(HOSTILE)
+def test_no_key_has_a_hostile_name_or_network(client: Client, text: str) -> None:
+    for body in (
+        {"name": text},
+        {"name": "ci", "allowedIps": [text]},
+        {"name": "ci", "mailboxId": text},
+        {"name": "ci", "expiresAt": text},
+    ):
+        made = _post(client, "/keys", body)
+        assert made.status_code in {200, 400, 404}, made.text
+        if made.status_code == 200:
+            assert not set("\r\n\0\u2028\u0085") & set(made.json()["data"]["name"])
+            assert client.delete(f"/api/v1/keys/{made.json()['data']['id']}").status_code == 200
 
 
 @settings(deadline=None, max_examples=60)
