@@ -133,7 +133,7 @@ def chores(control: ControlPlane) -> list[Chore]:
         Chore("rotate keys", 60, rotate),
         Chore("rollout", 1, control.rollouts.step),
         Chore("registrar's messages", settings.registrar_interval, control.purchases.read_notices),
-        Chore("tidy", 60, tidy),
+        Chore("tidy", 15, tidy),
         Chore("forget history", 600, forget),
     ]
 

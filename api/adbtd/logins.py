@@ -95,9 +95,7 @@ async def get_quota(
     def ask() -> mailbox_schemas.Usage:
         with reading(core.engine) as session:
             placed = mailboxes.get(session, caller.workspace, parse_id("mb", mailbox_id))
-        return translate.usage(
-            quota.usage(core.imap, mailboxes.access(core.vault, core.settings, placed))
-        )
+        return translate.usage(quota.usage(mailboxes.access(core.vault, core.settings, placed)))
 
     return schemas.Data(await core.talk(ask))
 
