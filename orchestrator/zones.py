@@ -106,11 +106,10 @@ class ZoneHosting:
 
     def _manage(self, name: str, workspace_id: UUID) -> None:
         settings = self._settings
-        assert settings.zone_tsig_secret_file is not None
         try:
-            secret = settings.zone_tsig_secret_file.read_text().strip()
-        except OSError as error:
-            raise ZoneTrouble(f"can't read {error.filename}: {error.strerror}") from None
+            secret = settings.secret("zone_tsig_secret_file")
+        except ConfigurationError as error:
+            raise ZoneTrouble(str(error)) from None
         try:
             with writing(self._engine) as session:
                 zones.add(

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from labkit import MAILBOXES, ROOT, Machine, Operator, Tenant, mint_key
 
-pytest_plugins = ["databases", "stripekit"]
+pytest_plugins = ["databases", "stripekit", "shopkit"]
 
 LAB_JSON = ROOT / ".lab" / "lab.json"
 

@@ -19,6 +19,7 @@ from orchestrator.models import (
     Address,
     AddressState,
     Bucket,
+    Certificate,
     Domain,
     Host,
     Workspace,
@@ -36,7 +37,7 @@ from orchestrator.services import (
     workspaces,
     zones,
 )
-from orchestrator.settings import Settings
+from orchestrator.settings import CertificateSource, Settings
 
 #: Rates for tests that ask more often than a tenant may.
 QUICK = dict.fromkeys(Bucket, "1000000/1000000")
@@ -114,6 +115,23 @@ class Store:
                 address=address,
                 host_key=HOST_KEY,
             )
+
+    def ready(self, *hosts: Host) -> None:
+        """The hosts were looked at, and have certificates: what they must be can be told."""
+        with db.writing(self.engine) as session:
+            for host in hosts:
+                session.get_one(Host, host.id).os = "debian12"
+                session.add(
+                    Certificate(
+                        host_id=host.id,
+                        source=CertificateSource.AUTHORITY,
+                        names=[],
+                        chain="CHAIN",
+                        private_key=self.vault.encrypt("key"),
+                        not_after=utcnow(),
+                        renew_at=utcnow(),
+                    )
+                )
 
     def pool(self, host: Host, *ips: str) -> list[Address]:
         """Free addresses on the host."""

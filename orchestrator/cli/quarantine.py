@@ -1,17 +1,31 @@
 """``mailfleet addresses check``, ``history``, ``remove``, and the quarantine."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import rich_click as click
+from sqlmodel import Session
 
 from orchestrator.cli.app import CONVERGED, FAILED, App, json_option, pass_app, show
 from orchestrator.conditions import Status, Type
 from orchestrator.db import reading, writing
 from orchestrator.dns import resolver
 from orchestrator.errors import NotFound
+from orchestrator.models import Address
 from orchestrator.reputation import Reputation
 from orchestrator.services import addresses, conditions, departures, reputation
 from orchestrator.services import history as service
 
 LOOKED_AT = (Type.PTR_CONFIRMED, Type.NOT_LISTED)
+
+
+@contextmanager
+def _changing(app: App, ip: str) -> Iterator[tuple[Session, Address]]:
+    """The address, that nobody else changes within the block."""
+    with writing(app.engine) as session:
+        row = reputation.locked(session, addresses.get_by_ip(session, ip).id)
+        assert row is not None
+        yield session, row
 
 
 @click.command()
@@ -54,9 +68,7 @@ def quarantine(app: App, ip: str, reason: str) -> None:
 
     Example: `mailfleet addresses quarantine 198.51.100.22 --reason "a customer complains"`
     """
-    with writing(app.engine) as session:
-        row = reputation.locked(session, addresses.get_by_ip(session, ip).id)
-        assert row is not None
+    with _changing(app, ip) as (session, row):
         reputation.quarantine(session, row, reason)
     click.echo(f"{ip} is quarantined")
 
@@ -69,9 +81,7 @@ def release_quarantine(app: App, ip: str) -> None:
 
     Example: `mailfleet addresses release-quarantine 198.51.100.22`
     """
-    with writing(app.engine) as session:
-        row = reputation.locked(session, addresses.get_by_ip(session, ip).id)
-        assert row is not None
+    with _changing(app, ip) as (session, row):
         reputation.release(session, row)
     click.echo(f"{ip} is looked at again")
 
@@ -84,9 +94,7 @@ def remove(app: App, ip: str) -> None:
 
     Example: `mailfleet addresses remove 198.51.100.28`
     """
-    with writing(app.engine) as session:
-        row = reputation.locked(session, addresses.get_by_ip(session, ip).id)
-        assert row is not None
+    with _changing(app, ip) as (session, row):
         departures.remove(session, row)
     click.echo(f"{ip} is in the pool no more")
 

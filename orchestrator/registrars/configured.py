@@ -1,7 +1,5 @@
 """The registrar that the settings ask for."""
 
-from pathlib import Path
-
 from orchestrator.dns.records import fqdn
 from orchestrator.errors import ConfigurationError, Invalid
 from orchestrator.registrars.epp import Epp
@@ -52,7 +50,7 @@ def _epp(settings: Settings) -> Epp:
         host=settings.epp_host,
         port=settings.epp_port,
         client_id=settings.epp_client_id,
-        password=_secret(settings.epp_password_file),
+        password=settings.secret("epp_password_file"),
         certificate_file=settings.epp_certificate_file,
         key_file=settings.epp_key_file,
         ca_file=settings.epp_ca_file,
@@ -63,11 +61,3 @@ def _epp(settings: Settings) -> Epp:
         registrant=settings.epp_registrant,
         contacts=[(kind, handle) for kind, handle in contacts],
     )
-
-
-def _secret(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        text = f"can't read the EPP password {error.filename}: {error.strerror}"
-        raise ConfigurationError(text) from None

@@ -12,17 +12,14 @@ from orchestrator.hostspec import HostSpec
 from orchestrator.models import (
     Address,
     Alias,
-    Certificate,
     Domain,
     Host,
     Mailbox,
     MovePhase,
     Workspace,
-    utcnow,
 )
 from orchestrator.rendering import render
 from orchestrator.services import aliases, domains, logins, mailboxes, moves, purge, relocations
-from orchestrator.settings import CertificateSource
 
 ANNE, BEN = "anne@acme.com", "ben@acme.com"
 
@@ -68,20 +65,8 @@ def fleet(store: Store) -> Fleet:
     domain = store.domain(acme)
     store.prove(domain)
     placed = store.mailboxes(acme, ANNE, BEN)
+    store.ready(mx1, mx2)
     with db.writing(store.engine) as session:
-        for host in (mx1, mx2):
-            session.get_one(Host, host.id).os = "debian12"
-            session.add(
-                Certificate(
-                    host_id=host.id,
-                    source=CertificateSource.AUTHORITY,
-                    names=[],
-                    chain="CHAIN",
-                    private_key=store.vault.encrypt("key"),
-                    not_after=utcnow(),
-                    renew_at=utcnow(),
-                )
-            )
         for row in placed:
             on = {ANNE: mx1, BEN: mx2}[row.mailbox.email]
             address = session.exec(select(Address).where(Address.host_id == on.id)).one()

@@ -15,7 +15,6 @@ from orchestrator.hostspec import HostSpec
 from orchestrator.models import (
     Address,
     AddressState,
-    Certificate,
     Domain,
     Host,
     Mailbox,
@@ -35,7 +34,6 @@ from orchestrator.services import (
     moves,
     relocations,
 )
-from orchestrator.settings import CertificateSource
 
 ANNE, BEN = "anne@acme.com", "ben@acme.com"
 
@@ -80,20 +78,7 @@ def fleet(store: Store) -> Fleet:
     store.prove(domain)
     store.mailboxes(acme, ANNE, BEN)
     free = store.pool(mx2, "198.51.100.31", "198.51.100.32", "2001:db8:51::31")
-    with db.writing(store.engine) as session:
-        for host in (mx1, mx2):
-            session.get_one(Host, host.id).os = "debian12"
-            session.add(
-                Certificate(
-                    host_id=host.id,
-                    source=CertificateSource.AUTHORITY,
-                    names=[],
-                    chain="",
-                    private_key=store.vault.encrypt("key"),
-                    not_after=utcnow(),
-                    renew_at=utcnow(),
-                )
-            )
+    store.ready(mx1, mx2)
     return Fleet(store, mx1, mx2, old, free, acme, domain)
 
 

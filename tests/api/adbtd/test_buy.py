@@ -22,12 +22,6 @@ Client = TestClient[Dispatcher]
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[eppkit.Registry]:
-    with eppkit.serving(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
 def client(
     store: Store, acme: Workspace, registry: eppkit.Registry, tmp_path: Path
 ) -> Iterator[Client]:
