@@ -36,6 +36,9 @@ def source(*, subject: str, text: str | None, html: str | None) -> Source:
     for name, part in (("text", text), ("html", html)):
         if part is not None and len(part) > MAX_SOURCE:
             raise Invalid(f"{name} is longer than {MAX_SOURCE} characters", field=name)
+        if part is not None and "\0" in part:
+            # No message may have one (RFC 5322 section 4), nor may PostgreSQL's texts.
+            raise Invalid(f"{name} holds a NUL character", field=name)
     return Source(validation.line(subject, field="subject", limit=MAX_SUBJECT), text, html)
 
 

@@ -52,6 +52,7 @@ def test_the_life_of_a_template(client: Client) -> None:
         ({"name": " "}, "name"),
         ({"name": "a\nb"}, "name"),
         ({"html": "x" * 300_000}, "html"),
+        ({"html": "a\0b"}, "html"),
         ({"extra": 1}, "extra"),
     ],
 )
