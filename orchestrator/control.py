@@ -23,7 +23,7 @@ from orchestrator.reputation import Reputation
 from orchestrator.rollouts import Rollouts
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
-from orchestrator.zones import ZoneHosting
+from orchestrator.zone_hosting import ZoneHosting
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from orchestrator.purchases import Purchases
 from orchestrator.registrars.configured import configured
 from orchestrator.services import conditions, domains, registrations, status
 from orchestrator.settings import RegistrarKind
-from orchestrator.zones import ZoneHosting
+from orchestrator.zone_hosting import ZoneHosting
 
 NAME = "new-tenant.net"
 SERVERS = ("ns1.fleet.net", "ns2.fleet.net")

@@ -25,7 +25,7 @@ from orchestrator.models import (
 )
 from orchestrator.publication import Publication
 from orchestrator.services import domains, registrations
-from orchestrator.zones import ZoneHosting, ZoneTrouble
+from orchestrator.zone_hosting import ZoneHosting, ZoneTrouble
 
 
 @pytest.fixture
