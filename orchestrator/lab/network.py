@@ -73,10 +73,17 @@ def ensure(client: Any, network: Network, state_dir: Path) -> Any:
     return _create(client, network, state_dir)
 
 
+def owner(client: Any, network: Network) -> Path | None:
+    """Return the state directory of the lab that has the network, or None where no lab has."""
+    existing = find(client, network)
+    label = "" if existing is None else _label(existing)
+    return Path(label) if label else None
+
+
 def remove(client: Any, network: Network, state_dir: Path) -> None:
     """Remove the network if it exists and is this checkout's; its containers must be gone."""
     existing = find(client, network)
-    if existing is not None and _owner(existing) == str(state_dir):
+    if existing is not None and _label(existing) == str(state_dir):
         existing.remove()
 
 
@@ -100,9 +107,9 @@ def _create(client: Any, network: Network, state_dir: Path) -> Any:
 
 
 def _check_ours(existing: Any, network: Network, state_dir: Path) -> None:
-    owner = _owner(existing)
-    if owner != str(state_dir):
-        whose = f"the lab of {owner}" if owner else "somebody else"
+    label = _label(existing)
+    if label != str(state_dir):
+        whose = f"the lab of {label}" if label else "somebody else"
         raise LabError(
             f"the Docker network {network.name} belongs to {whose}: run `lab down` there first, "
             "or give this lab another name and range in inventory/lab.toml"
@@ -115,7 +122,7 @@ def _check_ours(existing: Any, network: Network, state_dir: Path) -> None:
         )
 
 
-def _owner(existing: Any) -> str:
+def _label(existing: Any) -> str:
     return str((existing.attrs.get("Labels") or {}).get(LABEL, ""))
 
 

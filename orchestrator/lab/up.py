@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.lab import (
+    abandoned,
     containers,
     engine,
     images,
@@ -51,6 +52,9 @@ def up(state_dir: Path, topology: Topology, reporter: Reporter | None = None) ->
             wanted = [*recipes.values(), images.WORLD, images.NS]
             tags = images.ensure(client, wanted, state.dir, say.note)
         with say.stage("network"):
+            ended = abandoned.clear(client, topology.network, state.dir)
+            if ended is not None:
+                say.note(f"the lab of {ended} ended without being taken down: removed")
             net = network.ensure(client, topology.network, state.dir)
         machines = describe(topology, state, tags)
         with say.stage("boot"):
