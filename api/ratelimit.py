@@ -35,6 +35,6 @@ class RateLimit:
 
     def _charge(self, caller: Caller, bucket: Bucket) -> None:
         now, rate = self._core.clock(), allowances.rate(caller.key, bucket, self._rates)
-        with writing(self._core.engine) as session:
+        with writing(self._core.engine, durable=False) as session:
             keys.touch(session, caller.key, now)
             allowances.charge(session, caller.key, bucket, rate, now)

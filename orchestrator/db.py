@@ -12,9 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Engine, event, func, select, text
+from sqlalchemy import Engine, event, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, create_engine
 
@@ -22,6 +20,8 @@ from orchestrator import wakeup
 from orchestrator.errors import ConfigurationError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+#: The schema of this version.
+HEAD = "head"
 #: Connections that a process keeps, and those that it may open beside them for a while.
 POOL_SIZE = 5
 POOL_OVERFLOW = 25
@@ -56,7 +56,9 @@ def connect(url: str, *, foreign_keys: bool = True) -> Engine:
         raise ConfigurationError(f"MAILFLEET_DATABASE_URL can't be used: {error}") from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", partial(_configure_sqlite, foreign_keys))
-        event.listen(engine, "begin", _begin_immediate)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "begin", _begin_postgresql)
     return engine
 
 
@@ -69,27 +71,57 @@ def _configure_sqlite(foreign_keys: bool, connection: Any, _record: object) -> N
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin_immediate(connection: Any) -> None:
-    mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
-    connection.exec_driver_sql(f"BEGIN {mode}")
+def _begin_sqlite(connection: Any) -> None:
+    options = connection.get_execution_options()
+    level = "FULL" if options.get("durable", True) else "NORMAL"
+    # Past SQLAlchemy, which would take longer for it than SQLite does.
+    connection.connection.driver_connection.execute(f"PRAGMA synchronous={level}")
+    connection.exec_driver_sql(f"BEGIN {options.get('sqlite_begin', 'IMMEDIATE')}")
 
 
-def upgrade(url: str, revision: str = "head") -> None:
+def _begin_postgresql(connection: Any) -> None:
+    if not connection.get_execution_options().get("durable", True):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
+
+
+def upgrade(url: str, revision: str = HEAD) -> None:
     """Bring the schema to this version's, or to ``revision``; harmless when it already is.
 
     :raises ConfigurationError: when the database can't be opened or is from a newer version.
     """
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
     engine = connect(url, foreign_keys=False)
     try:
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+        if revision == HEAD and _revision(engine) == _newest():
+            return
+        _migrate(engine, revision)
     except Exception as error:
         raise ConfigurationError(f"the database can't be migrated: {error}") from error
     finally:
         engine.dispose()
+
+
+def _revision(engine: Engine) -> str | None:
+    with engine.connect().execution_options(sqlite_begin="DEFERRED") as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return found
+
+
+def _newest() -> str:
+    return max(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("0*.py"))
+
+
+def _migrate(engine: Engine, revision: str) -> None:
+    # Loading it takes as long as a whole command otherwise does.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 @contextmanager
@@ -100,9 +132,13 @@ def reading(engine: Engine) -> Iterator[Session]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Session]:
-    """A session whose block is one transaction: all of it is committed, or none."""
-    with Session(engine, expire_on_commit=False) as session:
+def writing(engine: Engine, *, durable: bool = True) -> Iterator[Session]:
+    """A session whose block is one transaction: all of it is committed, or none.
+
+    :param durable: False where a power cut may take it back: nobody waits for the disk then
+        (sqlite.org/pragma.html#pragma_synchronous, PostgreSQL's ``synchronous_commit``).
+    """
+    with Session(engine.execution_options(durable=durable), expire_on_commit=False) as session:
         with session.begin():
             yield session
             wakeup.before_commit(session)

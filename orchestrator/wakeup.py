@@ -11,8 +11,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
-import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
@@ -77,6 +77,9 @@ class Listener:
         self._thread.join()
 
     def _postgresql(self) -> None:
+        # Not where the database is SQLite: every command would load it.
+        import psycopg
+
         while not self._closed.is_set():
             # While the database is away, the scheduler says so.
             with contextlib.suppress(SQLAlchemyError, psycopg.Error):
@@ -85,9 +88,8 @@ class Listener:
 
     def _until_cut_off(self) -> None:
         pooled = self._engine.raw_connection()
-        connection = pooled.dbapi_connection
+        connection: Any = pooled.dbapi_connection
         pooled.detach()
-        assert isinstance(connection, psycopg.Connection)
         with contextlib.closing(connection):
             connection.autocommit = True
             connection.execute(f"LISTEN {CHANNEL}")

@@ -95,7 +95,7 @@ class PostgreSQL:
 
     def _create(self, template: str) -> str:
         name = f"mailfleet.db.{next(self._numbers)}"
-        self._sql(f'CREATE DATABASE "{name}" TEMPLATE {template}')
+        self._sql(f'CREATE DATABASE "{name}" TEMPLATE {template} STRATEGY FILE_COPY')
         return self.url(name)
 
     def _sql(self, statement: str) -> None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import commandkit
 import httpx
 from sqlalchemy import Engine
 
@@ -73,16 +74,7 @@ class Operator:
     def run(self, *argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run `mailfleet …` or `reconcile …`."""
         environment = {**os.environ, "MAILFLEET_CONFIG": str(self.config)}
-        command = [str(BIN / argv[0]), *argv[1:]]
-        return subprocess.run(
-            command,
-            env=environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-        )
+        return commandkit.run(argv, environment, stdin)
 
     def json(self, *argv: str) -> Any:
         """Run a command with `--json` and give what it printed."""

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple, Self
 
-from sqlalchemy import ColumnElement, case
-from sqlmodel import Session, col, delete, select
+from sqlalchemy import bindparam, text
+from sqlmodel import Session, SQLModel, col, delete, select
 from uuid_utils.compat import uuid7
 
 from orchestrator.errors import ConfigurationError, Invalid, RateLimited
 from orchestrator.models import ApiKey, Bucket, RateBucket
-from orchestrator.services.rows import insert
 from orchestrator.settings import Settings
 
 #: Microseconds of a second: what moments are reckoned in.
@@ -23,6 +22,30 @@ SECOND = 1_000_000
 #: A bucket must fill within an hour: whatever is told to fill later was written by a wrong clock.
 LONGEST_FILL = timedelta(hours=1)
 LARGEST = 1_000_000
+
+# One statement, so that of two requests at a time each sees what the other took. As text, since
+# every request waits for it: putting it together would take longer than carrying it out.
+_TAKE = text("""
+    INSERT INTO ratebucket (id, created_at, key_id, bucket, full_at)
+    VALUES (:id, :now, :key_id, :bucket, :moment + :interval)
+    ON CONFLICT (key_id, bucket) DO UPDATE SET full_at = :interval
+        + CASE WHEN ratebucket.full_at > :moment THEN ratebucket.full_at ELSE :moment END
+    WHERE ratebucket.full_at <= :latest
+    RETURNING full_at
+""").bindparams(
+    *(
+        bindparam(name, type_=SQLModel.metadata.tables["ratebucket"].c[column].type)
+        for name, column in {
+            "id": "id",
+            "now": "created_at",
+            "key_id": "key_id",
+            "bucket": "bucket",
+            "moment": "full_at",
+            "latest": "full_at",
+            "interval": "full_at",
+        }.items()
+    )
+)
 
 _RATE = re.compile(r"([1-9]\d{0,6})/([1-9]\d{0,6})")
 
@@ -82,28 +105,18 @@ def charge(session: Session, key: ApiKey, bucket: Bucket, rate: Rate, now: datet
     moment = _microseconds(now)
     # With this much owed and one request more, the bucket is just empty.
     latest = moment + (rate.burst - 1) * rate.interval
-    full_at = col(RateBucket.full_at)
-    later: ColumnElement[int] = case((full_at > moment, full_at), else_=moment)
-    row = {"id": uuid7(), "created_at": now, "key_id": key.id, "bucket": bucket}
-    # One statement, so that of two requests at a time each sees what the other took.
-    taken = (
-        insert(session, RateBucket)
-        .values(**row, full_at=moment + rate.interval)
-        .on_conflict_do_update(
-            index_elements=["key_id", "bucket"],
-            set_={"full_at": later + rate.interval},
-            where=full_at <= latest,
-        )
-        .returning(full_at)
-    )
-    if session.connection().execute(taken).first() is not None:
+    values = {"moment": moment, "latest": latest, "interval": rate.interval}
+    row = {"id": uuid7(), "now": now, "key_id": key.id, "bucket": bucket}
+    if session.connection().execute(_TAKE, values | row).first() is not None:
         return
     held = select(RateBucket.full_at).where(
         RateBucket.key_id == key.id, RateBucket.bucket == bucket
     )
     wait = -(-(session.exec(held).one() - latest) // SECOND)
-    text = f"more than {rate.per_minute} requests a minute ({rate.burst} at once) with this API key"
-    raise RateLimited(text, retry_after=max(1, wait))
+    words = (
+        f"more than {rate.per_minute} requests a minute ({rate.burst} at once) with this API key"
+    )
+    raise RateLimited(words, retry_after=max(1, wait))
 
 
 def forget(session: Session, now: datetime) -> None:

