@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 import commandkit
 import httpx
 from sqlalchemy import Engine
+from sqlmodel import col, select
 
 from orchestrator import db
 from orchestrator.hostspec import MailStore
-from orchestrator.models import AddressState, utcnow
+from orchestrator.models import AddressState, PublishedRecord, Zone, utcnow
 from orchestrator.services import addresses
 
 T = TypeVar("T")
@@ -121,6 +122,17 @@ def mint_key(operator: Operator, workspace: str) -> str:
     rates = [f"--rate={bucket}=100000/10000" for bucket in ("default", "send", "fetch")]
     named = ("--workspace", workspace, "--name", "tests")
     return operator.ok("mailfleet", "keys", "create", *named, *rates)
+
+
+def withdrawn(engine: Engine, zone: str) -> None:
+    """Wait until a zone holds nothing that we published."""
+
+    def empty() -> bool:
+        with db.reading(engine) as session:
+            rows = select(PublishedRecord).join(Zone, col(Zone.id) == PublishedRecord.zone_id)
+            return session.exec(rows.where(Zone.name == zone)).first() is None
+
+    wait_for(f"nothing of ours in {zone}", empty, 90)
 
 
 def rest_is_over(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from labkit import ROOT, Operator, Tenant, mint_key, rest_is_over, wait_for
+from labkit import ROOT, Operator, Tenant, mint_key, rest_is_over, wait_for, withdrawn
 
 from orchestrator import db, settings
 
@@ -97,8 +97,9 @@ def shell(lab: dict[str, Any], operator: Operator) -> Iterator[Shell]:
                 tenant.data("DELETE", f"/domains/{row['id']}", mail="purge")
             for row in tenant.data("GET", "/ips"):
                 tenant.data("DELETE", f"/ips/{row['id']}")
-        operator.ok("mailfleet", "zones", "remove", DOMAIN)
         engine = db.connect(settings.load(operator.config, {}).database_url)
+        withdrawn(engine, DOMAIN)
+        operator.ok("mailfleet", "zones", "remove", DOMAIN)
         rest_is_over(engine)
         engine.dispose()
 

@@ -21,7 +21,7 @@ import httpx
 import pytest
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientError
-from labkit import ROOT, Machine, Operator, Tenant, mint_key, rest_is_over, wait_for
+from labkit import ROOT, Machine, Operator, Tenant, mint_key, rest_is_over, wait_for, withdrawn
 from sqlalchemy import Engine
 from sqlmodel import col, select
 
@@ -126,6 +126,7 @@ def clean_up(operator: Operator, engine: Engine, tenant: Tenant) -> None:
         tenant.data("DELETE", f"/domains/{row['id']}")
     for row in tenant.data("GET", "/ips"):
         tenant.call("DELETE", f"/ips/{row['id']}")
+    withdrawn(engine, DOMAIN)
     operator.ok("mailfleet", "zones", "remove", DOMAIN)
     rest_is_over(engine)
 
