@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from uuid import UUID
 
 from sqlmodel import col, select
@@ -23,9 +24,22 @@ def settle(control: ControlPlane, host_id: UUID, *, allow_removals: bool = False
 
     :param allow_removals: see ``Reconciler.reconcile``.
     """
+    work = partial(control.reconciler.reconcile, host_id, allow_removals=allow_removals)
+    return _once_free(control, work)
+
+
+def roll_back(control: ControlPlane, host_id: UUID, generation: int) -> Result:
+    """Put an earlier generation into force, waiting for another pass over the host to end first.
+
+    See ``Reconciler.roll_back``.
+    """
+    return _once_free(control, partial(control.reconciler.roll_back, host_id, generation))
+
+
+def _once_free(control: ControlPlane, work: Callable[[], Result]) -> Result:
     deadline = time.monotonic() + control.settings.apply_timeout
     while True:
-        result = control.reconciler.reconcile(host_id, allow_removals=allow_removals)
+        result = work()
         if result.reason is not Reason.BUSY or time.monotonic() > deadline:
             return result
         time.sleep(PAUSE)

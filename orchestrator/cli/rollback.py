@@ -4,6 +4,7 @@ import json
 
 import rich_click as click
 
+from orchestrator import passes
 from orchestrator.cli.app import CONVERGED, FAILED, App, json_option, pass_app
 from orchestrator.conditions import REMEDIES
 from orchestrator.control import ControlPlane
@@ -29,7 +30,7 @@ def rollback(app: App, host: str, generation: int, as_json: bool) -> int:
     with reading(app.engine) as session:
         host_id = hosts.get_by_name(session, host).id
     with ControlPlane(app.engine, app.settings, app.vault) as control:
-        result = control.reconciler.roll_back(host_id, generation)
+        result = passes.roll_back(control, host_id, generation)
     if as_json:
         report = {"host": host, "reason": result.reason, "message": result.message}
         click.echo(json.dumps(report, indent=2))

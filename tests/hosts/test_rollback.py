@@ -1,9 +1,16 @@
 """Going back to an earlier generation: a push like any other, from what the host kept."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from labkit import Machine, Operator, Tenant, wait_for
+from sqlalchemy import Engine
+
+from orchestrator.db import reading
+from orchestrator.leases import Leases
+from orchestrator.services import hosts
 
 pytestmark = pytest.mark.lab
 
@@ -49,6 +56,33 @@ def test_an_earlier_generation_comes_into_force_again(
     # From there, back to where it was: the rollback itself can be undone.
     operator.ok("reconcile", "rollback", machine.name, "--to", str(present))
     assert knows(machine)
+
+
+def test_it_waits_until_another_pass_has_ended(
+    operator: Operator, engine: Engine, machine: Machine, changed: int
+) -> None:
+    with reading(engine) as session:
+        host = hosts.get_by_name(session, machine.name).id
+    leases = Leases(engine, seconds=10)
+    try:
+        wait_for("the lease", lambda: leases.claim([host]), every=0.02)
+        with ThreadPoolExecutor(1) as thread:
+            command = ("reconcile", "rollback", machine.name, "--to", str(changed))
+            done = thread.submit(operator.run, *command)
+            wait_for("the host paused", partial(is_paused, engine, machine.name))
+            with pytest.raises(TimeoutError):
+                done.result(timeout=1)
+            with leases.hold(host):
+                pass
+            assert done.result(timeout=60).returncode == 0
+    finally:
+        leases.close()
+    assert not knows(machine)
+
+
+def is_paused(engine: Engine, name: str) -> bool:
+    with reading(engine) as session:
+        return hosts.get_by_name(session, name).paused
 
 
 def test_a_generation_that_was_never_in_force_is_refused(
