@@ -1,4 +1,4 @@
-"""Who is asking: the bearer token of a request."""
+"""Who is asking, and how often: the bearer token of a request."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from litestar.middleware import AbstractAuthenticationMiddleware, Authentication
 from litestar.types import ASGIApp, Guard
 
 from api.core import Core
-from orchestrator.db import reading
+from orchestrator.db import reading, writing
 from orchestrator.errors import Unauthorized
-from orchestrator.models import ApiKey, Workspace
+from orchestrator.models import ApiKey, Bucket, Workspace
 from orchestrator.secrets import same_secret
-from orchestrator.services import keys, rights
+from orchestrator.services import allowances, keys, rights
 
 
 class Caller(NamedTuple):
@@ -55,9 +55,10 @@ class BearerAuthentication(AbstractAuthenticationMiddleware):
     """Lets requests with a valid API key through that has the right which the route asks for.
 
     That is before the body is read. A route declares its right as ``right=Right.READ`` and takes
-    the id of a mailbox as ``mailbox_id``.
+    the id of a mailbox as ``mailbox_id``. What is let in counts towards the key's rate.
 
     :param parse_mailbox: the key of a mailbox's id in the dialect's form; may raise NotFound.
+    :raises ConfigurationError: when a rate of the settings is none.
     """
 
     def __init__(
@@ -66,22 +67,31 @@ class BearerAuthentication(AbstractAuthenticationMiddleware):
         super().__init__(app, exclude=exclude)
         self._core = core
         self._parse_mailbox = parse_mailbox
+        self._rates = allowances.of_settings(core.settings)
 
     async def authenticate_request(
         self, connection: ASGIConnection[Any, Any, Any, Any]
     ) -> AuthenticationResult:
         """Find the caller; the database is asked in a thread."""
-        token = bearer_token(connection.headers.get("authorization"))
-        caller = await asyncio.to_thread(self._identify, token)
-        rights.admit(caller.key, connection.client.host if connection.client else None)
-        mailbox = connection.path_params.get("mailbox_id")
-        rights.authorize(
-            caller.key,
-            connection.route_handler.opt["right"],
-            None if mailbox is None else self._parse_mailbox(mailbox),
-        )
+        # One trip to a thread for all of it: waking one up costs more than a question does.
+        caller = await asyncio.to_thread(self._let_in, connection)
         return AuthenticationResult(user=caller, auth=None)
 
-    def _identify(self, token: str) -> Caller:
+    def _let_in(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+        token = bearer_token(connection.headers.get("authorization"))
         with reading(self._core.engine) as session:
-            return Caller(*keys.authenticate(session, token, self._core.clock()))
+            caller = Caller(*keys.authenticate(session, token, self._core.clock()))
+        right = connection.route_handler.opt["right"]
+        mailbox = connection.path_params.get("mailbox_id")
+        rights.admit(caller.key, connection.client.host if connection.client else None)
+        rights.authorize(
+            caller.key, right, None if mailbox is None else self._parse_mailbox(mailbox)
+        )
+        self._charge(caller.key, rights.bucket(right))
+        return caller
+
+    def _charge(self, key: ApiKey, bucket: Bucket) -> None:
+        now, rate = self._core.clock(), allowances.rate(key, bucket, self._rates)
+        with writing(self._core.engine, durable=False) as session:
+            keys.touch(session, key, now)
+            allowances.charge(session, key, bucket, rate, now)

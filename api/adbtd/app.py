@@ -27,7 +27,6 @@ from api.auth import BearerAuthentication
 from api.core import Core
 from api.idempotency import Idempotency
 from api.options import Options
-from api.ratelimit import RateLimit
 
 BASE_PATH = "/api/v1"
 
@@ -73,7 +72,6 @@ def create_app(core: Core) -> Litestar:
                 exclude=f"^{BASE_PATH}/docs",
                 parse_mailbox=partial(parse_id, "mb"),
             ),
-            DefineMiddleware(RateLimit, core=core),
             DefineMiddleware(Idempotency, core=core),
         ],
         request_max_body_size=core.settings.request_size_limit,
