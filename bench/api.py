@@ -29,6 +29,7 @@ from orchestrator import db, dkim, secrets
 from orchestrator.models import (
     Address,
     AddressState,
+    Bucket,
     Domain,
     Host,
     Mailbox,
@@ -106,7 +107,8 @@ def _tenant(engine: Engine, settings: Settings) -> str:
         session.flush()
         dkim_rotation.add(session, vault, domain, pair)
         seed.add_mailboxes(session, domain, address, EACH, hashed)
-        return keys.create(session, workspace, "bench")[1]
+        rates = dict.fromkeys(Bucket, "1000000/1000000")
+        return keys.create(session, workspace, "bench", rates=rates)[1]
 
 
 def _grow(engine: Engine, size: int) -> None:

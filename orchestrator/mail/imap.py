@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from imapclient import IMAPClient, SocketTimeout
+from imapclient.response_parser import parse_fetch_response
 from imapclient.tls import IMAP4_TLS
 
 from orchestrator.errors import Invalid, NotFound, Upstream
@@ -51,24 +52,55 @@ class ImapClient(IMAPClient):  # type: ignore[misc]  # imapclient ships no types
         super().__init__(access.host, access.imap_port, ssl=True, timeout=timeout)
         # Aware times; the default is local time without saying so.
         self.normalise_times = False
+        #: The folder that is selected, and whether for reading only.
+        self._chosen: tuple[str, bool] | None = None
 
     def _create_IMAP4(self) -> _VerifiedTls:  # noqa: N802 - imapclient's name
         return _VerifiedTls(self._access)
 
     def choose(self, folder: str, *, readonly: bool) -> tuple[int, int]:
-        """Select a folder; gives its number of messages and its next UID. Raises ``NotFound``."""
+        """Select a folder; gives its number of messages and its next UID, or 0 and any UID.
+
+        Where it is selected already nothing is done: opening a large one takes long.
+
+        :raises NotFound: when there is none of that name.
+        """
+        wanted = (folder, readonly)
+        newest = self._newest() if self._chosen == wanted else None
+        if newest is not None:
+            return newest
+        self._chosen = None
         try:
             told = self.select_folder(folder, readonly=readonly)
-            return int(told[b"EXISTS"]), int(told.get(b"UIDNEXT", MAX_UID + 1))
         except imaplib.IMAP4.abort:
             raise
         except imaplib.IMAP4.error as error:
             raise NotFound(f"there is no folder {folder!r}") from error
+        total = int(told[b"EXISTS"])
+        # An empty folder has no newest message to ask for.
+        self._chosen = wanted if total else None
+        return total, int(told.get(b"UIDNEXT", MAX_UID + 1))
+
+    def _newest(self) -> tuple[int, int] | None:
+        """The highest sequence number, and the UID after that message's; None if there is none."""
+        try:
+            # Not imapclient's own: it takes numbers only.
+            status, told = self._imap.fetch("*", "(UID)")
+        except imaplib.IMAP4.abort:
+            raise
+        except imaplib.IMAP4.error:
+            return None  # RFC 3501, formal syntax: "*" is no number in an empty folder
+        if status != "OK" or told == [None]:
+            return None
+        # What others changed meanwhile may stand among it, without a UID.
+        found = parse_fetch_response(told, normalise_times=False, uid_is_key=False)
+        known = ((number, data[b"UID"] + 1) for number, data in found.items() if b"UID" in data)
+        return max(known, default=None)
 
     def fetch_numbered(
         self, numbers: Sequence[int], items: Sequence[str]
     ) -> dict[int, dict[bytes, Any]]:
-        """Fetch by sequence numbers: they change with no command but one that selects."""
+        """Fetch by sequence numbers: this command changes none (RFC 3501 section 7.4.1)."""
         self.use_uid = False
         try:
             found: dict[int, dict[bytes, Any]] = self.fetch(numbers, items)

@@ -279,6 +279,34 @@ def test_sessions_are_kept_and_replaced(
     pool.close()
 
 
+def test_a_kept_session_sees_what_others_do_to_its_folder(
+    access: MailboxAccess, client: IMAPClient, folder: str
+) -> None:
+    def seen() -> tuple[int, list[str | None]]:
+        page = list_messages(access, folder=folder, limit=2, before=None)
+        return page.total, [message.subject for message in page.messages]
+
+    for number in (1, 2, 3):
+        client.append(folder, simple(number))
+        assert seen() == (number, [f"number {n}" for n in range(number, max(0, number - 2), -1)])
+    client.select_folder(folder)
+    client.delete_messages([3])
+    client.expunge()
+    assert seen() == (2, ["number 2", "number 1"])
+    client.delete_messages([1, 2])
+    client.expunge()
+    assert seen() == (0, [])
+    client.append(folder, simple(4))
+    assert seen() == (1, ["number 4"])
+    client.unselect_folder()
+    client.delete_folder(folder)
+    with pytest.raises((NotFound, Upstream)):
+        seen()
+    client.create_folder(folder)
+    client.append(folder, simple(5))
+    assert seen() == (1, ["number 5"])
+
+
 def test_a_stored_message_is_given_as_it_is(
     access: MailboxAccess, client: IMAPClient, folder: str
 ) -> None:
