@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, event, func, inspect, select, text
+from sqlalchemy import Engine, Pool, event, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, create_engine
 
@@ -25,6 +27,8 @@ HEAD = "head"
 #: Connections that a process keeps, and those that it may open beside them for a while.
 POOL_SIZE = 5
 POOL_OVERFLOW = 25
+#: How long SQLite waits for whoever writes.
+BUSY_SECONDS = 10
 #: A server that is gone is noticed within half a minute (libpq's parameters, in seconds and ms).
 POSTGRESQL = {
     "connect_timeout": 5,
@@ -33,6 +37,8 @@ POSTGRESQL = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+
+_turns: WeakKeyDictionary[Pool, Lock] = WeakKeyDictionary()
 
 
 def connect(url: str, *, foreign_keys: bool = True) -> Engine:
@@ -67,7 +73,7 @@ def _configure_sqlite(foreign_keys: bool, connection: Any, _record: object) -> N
     # to a writer while another process commits (SQLITE_BUSY_SNAPSHOT).
     connection.isolation_level = None
     checked = f"foreign_keys={'ON' if foreign_keys else 'OFF'}"
-    for pragma in ("journal_mode=WAL", checked, "busy_timeout=10000"):
+    for pragma in ("journal_mode=WAL", checked, f"busy_timeout={BUSY_SECONDS * 1000}"):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -138,11 +144,31 @@ def writing(engine: Engine, *, durable: bool = True) -> Iterator[Session]:
     :param durable: False where a power cut may take it back: nobody waits for the disk then
         (sqlite.org/pragma.html#pragma_synchronous, PostgreSQL's ``synchronous_commit``).
     """
-    with Session(engine.execution_options(durable=durable), expire_on_commit=False) as session:
+    bound = engine.execution_options(durable=durable)
+    with _turn(engine), Session(bound, expire_on_commit=False) as session:
         with session.begin():
             yield session
             wakeup.before_commit(session)
         wakeup.after_commit(session, engine)
+
+
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    """On SQLite, one thread of this process at a time.
+
+    Its own way of waiting is to sleep and look again, up to 100 ms at a time.
+    """
+    if engine.dialect.name != "sqlite":
+        yield
+        return
+    turn = _turns.setdefault(engine.pool, Lock())
+    # After that SQLite itself says what is wrong.
+    mine = turn.acquire(timeout=BUSY_SECONDS)
+    try:
+        yield
+    finally:
+        if mine:
+            turn.release()
 
 
 def horizon(engine: Engine) -> datetime:

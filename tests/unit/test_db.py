@@ -1,8 +1,10 @@
 """Transactions, and what a commit waits for."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine, text
 from sqlmodel import Session
 
@@ -38,3 +40,25 @@ def test_a_database_of_this_version_is_opened_while_somebody_writes(
     writer.execute("BEGIN IMMEDIATE")
     db.upgrade(f"sqlite:///{path}")
     writer.close()
+
+
+def test_threads_take_turns_at_writing(engine: Engine) -> None:
+    with db.writing(engine) as session:
+        session.execute(text("CREATE TABLE counted (n INTEGER)"))
+        session.execute(text("INSERT INTO counted VALUES (0)"))
+
+    def count(_: int) -> None:
+        with db.writing(engine) as session:
+            session.execute(text("UPDATE counted SET n = n + 1"))
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(count, range(200)))
+    with db.reading(engine) as session:
+        assert session.execute(text("SELECT n FROM counted")).scalar_one() == 200
+
+
+def test_a_writer_that_fails_lets_the_next_one_in(engine: Engine) -> None:
+    with pytest.raises(ValueError, match="no"), db.writing(engine):
+        raise ValueError("no")
+    with db.writing(engine) as session:
+        assert session.execute(text("SELECT 1")).scalar_one() == 1
