@@ -18,7 +18,7 @@ from orchestrator.models import (
 from orchestrator.purchases import Purchases
 from orchestrator.registrars.configured import configured
 from orchestrator.services import conditions, domains, registrations, status
-from orchestrator.settings import RegistrarKind
+from orchestrator.settings import RegistrarKind, Settings
 from orchestrator.zone_hosting import ZoneHosting
 
 NAME = "new-tenant.net"
@@ -69,18 +69,23 @@ def registry(tmp_path: Path) -> Iterator[eppkit.Registry]:
         yield running
 
 
-@pytest.fixture
-def shop(store: Store, registry: eppkit.Registry, tmp_path: Path) -> Shop:
-    (tmp_path / "epp.password").write_text(eppkit.PASSWORD)
-    store.settings = msgspec.structs.replace(
-        store.settings,
+def buying(settings: Settings, registry: eppkit.Registry, folder: Path) -> Settings:
+    """The settings of one that buys from the registry; ``folder`` is that which it serves from."""
+    (folder / "epp.password").write_text(eppkit.PASSWORD)
+    return msgspec.structs.replace(
+        settings,
         registrar=RegistrarKind.EPP,
-        nameservers=SERVERS,
         epp_host="127.0.0.1",
         epp_port=registry.port,
         epp_client_id=eppkit.CLIENT,
-        epp_password_file=tmp_path / "epp.password",
-        epp_ca_file=tmp_path / "server.pem",
+        epp_password_file=folder / "epp.password",
+        epp_ca_file=folder / "server.pem",
         epp_timeout=5.0,
     )
+
+
+@pytest.fixture
+def shop(store: Store, registry: eppkit.Registry, tmp_path: Path) -> Shop:
+    made = buying(store.settings, registry, tmp_path)
+    store.settings = msgspec.structs.replace(made, nameservers=SERVERS)
     return Shop(store)

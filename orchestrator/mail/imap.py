@@ -59,9 +59,9 @@ class ImapClient(IMAPClient):  # type: ignore[misc]  # imapclient ships no types
         return _VerifiedTls(self._access)
 
     def choose(self, folder: str, *, readonly: bool) -> tuple[int, int]:
-        """Select a folder; gives its number of messages and its next UID, or 0 and any UID.
+        """Have a folder selected; gives its number of messages, and a UID above all of theirs.
 
-        Where it is selected already nothing is done: opening a large one takes long.
+        One that is selected already is not opened again: with a large one that takes long.
 
         :raises NotFound: when there is none of that name.
         """

@@ -142,6 +142,25 @@ def refused(client: smtplib.SMTP, box: Box) -> None:
     client.close()
 
 
+def test_a_folder_that_its_owner_deletes_is_gone(box: Box) -> None:
+    """The API's own session has it open, here as long as it is kept."""
+    folder = "Entwürfe 1"
+
+    def listed() -> Any:
+        return box.tenant.call("GET", box.path("/messages"), folder=folder)
+
+    with box.imap() as client:
+        for subject in (b"first", b"second"):
+            client.create_folder(folder)
+            client.append(folder, b"Subject: %s\r\n\r\nx\r\n" % subject)
+            for _ in range(2):
+                (row,) = listed().json()["data"]["messages"]
+                assert row["subject"] == subject.decode()
+            client.delete_folder(folder)
+            answer = listed()
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
 def test_a_new_password_ends_the_old_one_and_its_sessions(box: Box) -> None:
     smtp = box.smtp()
     submit(smtp, box.email, box.email)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import eppkit
-import msgspec
 import pytest
 from litestar.testing import TestClient
+from shopkit import buying
 from storekit import Store
 
 from api.app import create_app
@@ -16,7 +16,6 @@ from api.dispatch import Dispatcher
 from orchestrator import db
 from orchestrator.models import Workspace, utcnow
 from orchestrator.services import registrations
-from orchestrator.settings import RegistrarKind
 
 Client = TestClient[Dispatcher]
 
@@ -28,17 +27,7 @@ def client(
     """An API that buys domains, as a workspace with a dedicated IP calls it."""
     store.pool(store.host(), "198.51.100.21")
     store.assign(acme)
-    (tmp_path / "epp.password").write_text(eppkit.PASSWORD)
-    options = msgspec.structs.replace(
-        store.settings,
-        registrar=RegistrarKind.EPP,
-        epp_host="127.0.0.1",
-        epp_port=registry.port,
-        epp_client_id=eppkit.CLIENT,
-        epp_password_file=tmp_path / "epp.password",
-        epp_ca_file=tmp_path / "server.pem",
-        epp_timeout=5.0,
-    )
+    options = buying(store.settings, registry, tmp_path)
     with TestClient(create_app(options), raise_server_exceptions=False) as made:
         made.headers["Authorization"] = f"Bearer {store.key(acme)}"
         yield made

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from typing import Any
 
 import pytest
 from litestar.testing import TestClient
+from sendkit import MESSAGE, post, received, soon
 from smtpkit import Server
 from sqlmodel import select
 from storekit import Store
@@ -19,23 +18,6 @@ from orchestrator.postman import Postman
 from orchestrator.services import purge, scheduled
 
 Client = TestClient[Dispatcher]
-
-MESSAGE = {"to": "lena@example.com", "subject": "Grüße", "text": "plain body"}
-
-
-def _data(client: Client, path: str, body: object) -> Any:
-    answer = client.post(path, json=body)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["data"]
-
-
-def _received(smtp: Server) -> list[EmailMessage]:
-    parsed = [message_from_bytes(raw, policy=policy.default) for raw in smtp.handler.contents]
-    return [mail for mail in parsed if isinstance(mail, EmailMessage)]
-
-
-def _in(seconds: float) -> str:
-    return (utcnow() + timedelta(seconds=seconds)).isoformat()
 
 
 def _due(store: Store) -> None:
@@ -63,7 +45,7 @@ def test_a_message_is_sent_when_its_time_comes(
     client: Client, store: Store, smtp: Server, path: str, postman: Postman
 ) -> None:
     moment = utcnow() + timedelta(days=300)
-    made = _data(client, path, {**MESSAGE, "sendAt": moment.isoformat()})
+    made = post(client, path, {**MESSAGE, "sendAt": moment.isoformat()})
     assert made["status"] == "scheduled"
     assert datetime.fromisoformat(made["sendAt"]) - moment < timedelta(milliseconds=1)
     assert "plain body" not in (_row(store).content or "")
@@ -73,7 +55,7 @@ def test_a_message_is_sent_when_its_time_comes(
     _due(store)
     postman.submit(key)
     postman.submit(key)
-    (mail,) = _received(smtp)
+    (mail,) = received(smtp)
     assert mail["Message-ID"] == made["messageId"]
     assert abs(mail["Date"].datetime - moment) < timedelta(seconds=1)
     (shown,) = client.get("/api/v1/scheduled").json()["data"]
@@ -88,8 +70,8 @@ def test_a_message_is_sent_when_its_time_comes(
 def test_nothing_is_sent_from_a_mailbox_that_is_suspended(
     client: Client, store: Store, smtp: Server, path: str, postman: Postman
 ) -> None:
-    _data(client, path, {**MESSAGE, "sendAt": _in(60)})
-    _data(client, path.replace("/send", "/suspend"), None)
+    post(client, path, {**MESSAGE, "sendAt": soon(60)})
+    post(client, path.replace("/send", "/suspend"), None)
     assert client.post(path, json=MESSAGE).status_code == 409
     _due(store)
     postman.submit(_row(store).id)
@@ -101,7 +83,7 @@ def test_nothing_is_sent_from_a_mailbox_that_is_suspended(
 def test_a_temporary_failure_is_tried_again(
     client: Client, store: Store, smtp: Server, path: str, postman: Postman
 ) -> None:
-    _data(client, path, {**MESSAGE, "sendAt": _in(60)})
+    post(client, path, {**MESSAGE, "sendAt": soon(60)})
     _due(store)
     smtp.handler.answer = "451 4.3.0 later"
     postman.submit(_row(store).id)
@@ -112,7 +94,7 @@ def test_a_temporary_failure_is_tried_again(
     _due(store)
     postman.submit(row.id)
     assert _row(store).state is ScheduledState.SENT
-    assert len({mail["Message-ID"] for mail in _received(smtp)}) == 1
+    assert len({mail["Message-ID"] for mail in received(smtp)}) == 1
 
 
 @pytest.mark.parametrize(("answer", "hours"), [("554 5.7.1 never", 0), ("451 4.3.0 later", 25)])
@@ -125,7 +107,7 @@ def test_a_failure_for_good_is_told(  # noqa: PLR0917 - pytest passes by name
     answer: str,
     hours: int,
 ) -> None:
-    _data(client, path, {**MESSAGE, "sendAt": _in(60)})
+    post(client, path, {**MESSAGE, "sendAt": soon(60)})
     with db.writing(store.engine) as session:
         row = session.exec(select(ScheduledMessage)).one()
         row.send_at = row.due_at = utcnow() - timedelta(hours=hours)
@@ -139,7 +121,7 @@ def test_a_failure_for_good_is_told(  # noqa: PLR0917 - pytest passes by name
 def test_a_crash_before_the_outcome_is_written_down_repeats_the_same_message(
     client: Client, store: Store, smtp: Server, path: str, postman: Postman
 ) -> None:
-    made = _data(client, path, {**MESSAGE, "sendAt": _in(60)})
+    made = post(client, path, {**MESSAGE, "sendAt": soon(60)})
     _due(store)
     # Between the server's 250 and our commit, the mailbox's row can't be written any more.
     with pytest.MonkeyPatch.context() as patch:
@@ -152,14 +134,14 @@ def test_a_crash_before_the_outcome_is_written_down_repeats_the_same_message(
     assert len(smtp.handler.contents) == 1, "it is claimed still"
     _due(store)
     postman.submit(_row(store).id)
-    assert [mail["Message-ID"] for mail in _received(smtp)] == [made["messageId"]] * 2
+    assert [mail["Message-ID"] for mail in received(smtp)] == [made["messageId"]] * 2
 
 
 def test_a_clock_that_was_ahead_keeps_nothing_waiting(
     client: Client, store: Store, smtp: Server, path: str, postman: Postman
 ) -> None:
     for seconds in (60, 86400):
-        _data(client, path, {**MESSAGE, "sendAt": _in(seconds)})
+        post(client, path, {**MESSAGE, "sendAt": soon(seconds)})
     with db.writing(store.engine) as session:
         first, second = session.exec(select(ScheduledMessage).order_by("send_at")).all()
         keys = first.id, second.id
@@ -177,7 +159,7 @@ def test_a_clock_that_was_ahead_keeps_nothing_waiting(
 def test_what_was_taken_back_is_never_sent(
     client: Client, store: Store, smtp: Server, path: str, postman: Postman
 ) -> None:
-    made = _data(client, path, {**MESSAGE, "sendAt": _in(60)})
+    made = post(client, path, {**MESSAGE, "sendAt": soon(60)})
     stranger = {"Authorization": f"Bearer {store.key(store.workspace('stranger'))}"}
     one = f"/api/v1/scheduled/{made['scheduledId']}"
     for method in ("GET", "DELETE"):
@@ -194,7 +176,7 @@ def test_what_was_taken_back_is_never_sent(
 def test_deleting_the_mailbox_takes_its_messages_back(  # noqa: PLR0917 - pytest passes by name
     client: Client, store: Store, smtp: Server, path: str, fleet: Any, what: str
 ) -> None:
-    _data(client, path, {**MESSAGE, "sendAt": _in(60)})
+    post(client, path, {**MESSAGE, "sendAt": soon(60)})
     mailbox, domain = fleet.alice.mailbox.id.hex, fleet.domain.id.hex
     gone = {"mailbox": f"mailboxes/mb_{mailbox}", "domain": f"domains/dom_{domain}"}[what]
     assert client.delete(f"/api/v1/{gone}").status_code == 200
@@ -209,6 +191,6 @@ def test_deleting_the_mailbox_takes_its_messages_back(  # noqa: PLR0917 - pytest
     "moment", [-1, 366 * 86400, "2026-01-01T00:00:00", "9999-12-31T23:59:59-23:59", "", None]
 )
 def test_a_time_that_can_not_be(client: Client, smtp: Server, path: str, moment: Any) -> None:
-    when = _in(moment) if isinstance(moment, int) else moment or 1
+    when = soon(moment) if isinstance(moment, int) else moment or 1
     assert client.post(path, json={**MESSAGE, "sendAt": when}).status_code == 400
     assert client.get("/api/v1/scheduled").json()["data"] == []

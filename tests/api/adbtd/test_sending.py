@@ -2,7 +2,6 @@
 
 import base64
 from datetime import timedelta
-from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from litestar.testing import TestClient
+from sendkit import MESSAGE, post, received, soon
 from smtpkit import Server
 
 from api.dispatch import Dispatcher
@@ -17,26 +17,9 @@ from orchestrator.models import utcnow
 
 Client = TestClient[Dispatcher]
 
-MESSAGE = {"to": "lena@example.com", "subject": "Grüße", "text": "plain body"}
-
-
-def _data(client: Client, path: str, body: object) -> Any:
-    answer = client.post(path, json=body)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["data"]
-
-
-def _received(smtp: Server) -> list[EmailMessage]:
-    parsed = [message_from_bytes(raw, policy=policy.default) for raw in smtp.handler.contents]
-    return [mail for mail in parsed if isinstance(mail, EmailMessage)]
-
-
-def _in(seconds: float) -> str:
-    return (utcnow() + timedelta(seconds=seconds)).isoformat()
-
 
 def test_a_message_with_all_that_is_documented(client: Client, smtp: Server, path: str) -> None:
-    data = _data(
+    data = post(
         client,
         path,
         {
@@ -49,7 +32,7 @@ def test_a_message_with_all_that_is_documented(client: Client, smtp: Server, pat
             "replyTo": "support@acme.com",
         },
     )
-    (mail,) = _received(smtp)
+    (mail,) = received(smtp)
     assert data == {
         "messageId": mail["Message-ID"],
         "accepted": ["lena@example.com", "lena.cc@example.com", "lena.bcc@example.com"],
@@ -77,8 +60,8 @@ def test_attachments_arrive_as_they_were(client: Client, smtp: Server, path: str
         "html": '<img src="cid:logo@acme">',
         "attachments": [{**file, "content": encoded} for file in files],
     }
-    _data(client, path, body)
-    (mail,) = _received(smtp)
+    post(client, path, body)
+    (mail,) = received(smtp)
     kinds = [part.get_content_type() for part in mail.walk()]
     assert kinds == [
         "multipart/mixed",
@@ -99,7 +82,7 @@ def test_attachments_arrive_as_they_were(client: Client, smtp: Server, path: str
 def test_a_kept_session_serves_no_deleted_mailbox(
     client: Client, smtp: Server, path: str, fleet: Any
 ) -> None:
-    _data(client, path, MESSAGE)
+    post(client, path, MESSAGE)
     gone = client.delete(f"/api/v1/mailboxes/mb_{fleet.alice.mailbox.id.hex}")
     assert gone.status_code == 200
     assert client.post(path, json=MESSAGE).status_code == 404
@@ -109,10 +92,10 @@ def test_a_kept_session_serves_no_deleted_mailbox(
 
 def test_a_template_is_filled_and_sent(client: Client, smtp: Server, path: str) -> None:
     template = {"name": "t", "subject": "Hi {{ name }}", "text": "Dear {{ name }}"}
-    key = _data(client, "/api/v1/templates", template)["id"]
+    key = post(client, "/api/v1/templates", template)["id"]
     body = {"to": "lena@example.com", "templateId": key, "variables": {"name": "Lena"}}
-    _data(client, path, body)
-    (mail,) = _received(smtp)
+    post(client, path, body)
+    (mail,) = received(smtp)
     assert (mail["Subject"], mail.get_content().strip()) == ("Hi Lena", "Dear Lena")
     changes: list[dict[str, Any]] = [
         {"variables": {}},
@@ -130,15 +113,15 @@ def test_a_batch_tells_of_each_message(client: Client, smtp: Server, path: str) 
         MESSAGE,
         {**MESSAGE, "to": "nobody"},
         {**MESSAGE, "to": "full@example.com"},
-        {**MESSAGE, "sendAt": _in(60)},
+        {**MESSAGE, "sendAt": soon(60)},
         {**MESSAGE, "templateId": "tpl_x", "subject": None, "text": None},
         {**MESSAGE, "to": ["lena@example.com", "full@example.com"], "subject": "last"},
     ]
-    results = _data(client, f"{path}/batch", {"messages": messages})
+    results = post(client, f"{path}/batch", {"messages": messages})
     assert [row["index"] for row in results] == list(range(6))
     codes = [row.get("error", {}).get("code") for row in results]
     assert codes == [None, "validation_error", "smtp_error", None, "not_found", None]
-    first, last = _received(smtp)
+    first, last = received(smtp)
     assert results[0] == {
         "index": 0,
         "messageId": first["Message-ID"],
@@ -155,14 +138,14 @@ def test_a_batch_tells_of_each_message(client: Client, smtp: Server, path: str) 
 
 def test_a_batch_that_fills_a_template(client: Client, smtp: Server, path: str) -> None:
     template = {"name": "t", "subject": "Hi {{ name }}", "text": "x"}
-    key = _data(client, "/api/v1/templates", template)["id"]
+    key = post(client, "/api/v1/templates", template)["id"]
     names: list[dict[str, str]] = [{"name": "A"}, {}, {"name": "C"}]
     recipients = [{"to": "lena@example.com", "variables": given} for given in names]
     body = {"templateId": key, "recipients": recipients, "fromName": "Acme"}
-    results = _data(client, f"{path}/batch", body)
+    results = post(client, f"{path}/batch", body)
     assert "'name' is undefined" in results[1]["error"]["message"]
-    assert [mail["Subject"] for mail in _received(smtp)] == ["Hi A", "Hi C"]
-    assert {mail["From"] for mail in _received(smtp)} == {"Acme <alice@acme.com>"}
+    assert [mail["Subject"] for mail in received(smtp)] == ["Hi A", "Hi C"]
+    assert {mail["From"] for mail in received(smtp)} == {"Acme <alice@acme.com>"}
 
 
 @pytest.mark.parametrize(
@@ -252,7 +235,7 @@ def test_nothing_breaks_out_of_its_header(  # noqa: PLR0917 - pytest passes by n
     else:
         answer = client.post(path, json=body)
     assert answer.status_code in {200, 400, 413, 502}, answer.text
-    for mail in _received(smtp):
+    for mail in received(smtp):
         headers = {key.lower() for part in mail.walk() for key in part.keys()}  # noqa: SIM118
         assert headers <= {
             "from",
