@@ -15,7 +15,7 @@ from orchestrator.services import hosts
 @click.command()
 @click.argument("host")
 @click.option(
-    "--to", "generation", type=click.IntRange(min=0), required=True, help="As `history` shows it."
+    "--to", "generation", type=click.IntRange(min=1), required=True, help="As `history` shows it."
 )
 @json_option
 @pass_app
