@@ -57,16 +57,24 @@ class BearerAuthentication(AbstractAuthenticationMiddleware):
     That is before the body is read. A route declares its right as ``right=Right.READ`` and takes
     the id of a mailbox as ``mailbox_id``. What is let in counts towards the key's rate.
 
+    :param prefix: which kind of token it must be.
     :param parse_mailbox: the key of a mailbox's id in the dialect's form; may raise NotFound.
     :raises ConfigurationError: when a rate of the settings is none.
     """
 
     def __init__(
-        self, app: ASGIApp, core: Core, exclude: str, parse_mailbox: Callable[[str], UUID]
+        self,
+        app: ASGIApp,
+        core: Core,
+        exclude: str,
+        *,
+        parse_mailbox: Callable[[str], UUID],
+        prefix: str = keys.PREFIX,
     ) -> None:
         super().__init__(app, exclude=exclude)
         self._core = core
         self._parse_mailbox = parse_mailbox
+        self._prefix = prefix
         self._rates = allowances.of_settings(core.settings)
 
     async def authenticate_request(
@@ -80,7 +88,7 @@ class BearerAuthentication(AbstractAuthenticationMiddleware):
     def _let_in(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
         token = bearer_token(connection.headers.get("authorization"))
         with reading(self._core.engine) as session:
-            caller = Caller(*keys.authenticate(session, token, self._core.clock()))
+            caller = Caller(*keys.authenticate(session, token, self._core.clock(), self._prefix))
         right = connection.route_handler.opt["right"]
         mailbox = connection.path_params.get("mailbox_id")
         rights.admit(caller.key, connection.client.host if connection.client else None)

@@ -46,6 +46,13 @@ def selector(now: datetime, used: Iterable[str] = ()) -> str:
     return f"adbtd-{year}{_after(suffix)}"
 
 
+def cluster_selector(base: str, used: Iterable[str]) -> str:
+    """The selector of a cluster's domain: ``base``, then ``base-2``, ``base-3`` …"""
+    pattern = re.compile(re.escape(base) + r"(?:-(\d{1,4}))?")
+    numbers = [int(match[1] or 1) for match in map(pattern.fullmatch, used) if match]
+    return f"{base}-{max(numbers) + 1}" if numbers else base
+
+
 def _after(suffix: str) -> str:
     if not suffix:
         return "b"

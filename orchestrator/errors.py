@@ -56,6 +56,10 @@ class Conflict(OrchestratorError):  # noqa: N818
 
     kind = "conflict"
 
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
 
 class Unavailable(OrchestratorError):  # noqa: N818
     """The pool has nothing left to hand out."""

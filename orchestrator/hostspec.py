@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from orchestrator.pace import Pace
+
 OsName = Literal["debian12", "debian13"]
+DaemonName = Literal["postfix", "dovecot", "opendkim", "mailfleet-pace"]
 
 
 class MailStore(NamedTuple):
@@ -116,6 +119,34 @@ class ProbeSpec:
 
 
 @dataclass(frozen=True)
+class CredentialSpec:
+    """A login for submission alone, and what it is good for.
+
+    ``domains`` are those that it may send as, in the envelope and in From, None for all of the
+    cluster's; ``networks`` (CIDR) are where it may be used from, None for everywhere.
+    """
+
+    login: str
+    password_hash: str = dataclasses.field(repr=False)
+    domains: tuple[str, ...] | None = None
+    networks: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """What the host does as an MTA of a cluster.
+
+    ``domains`` are the proven ones. What is sent as them and is not bound to one address leaves
+    from the ``egress_ips``, each as often as the others, and at most at the ``pace``.
+    """
+
+    domains: tuple[str, ...]
+    credentials: tuple[CredentialSpec, ...]
+    egress_ips: tuple[str, ...]
+    pace: Pace | None = None
+
+
+@dataclass(frozen=True)
 class TlsSpec:
     """The host's certificate chain and private key, both PEM."""
 
@@ -145,6 +176,7 @@ class HostSpec:
     tls: TlsSpec
     message_size_limit: int
     purges: tuple[MailStore, ...] = ()
+    cluster: ClusterSpec | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -166,7 +198,7 @@ class RenderedFile:
     owner: str
     group: str
     mode: int
-    daemon: Literal["postfix", "dovecot", "opendkim"] | None
+    daemon: DaemonName | None
     secret: bool = False
     lookup_table: bool = False
 

@@ -158,12 +158,15 @@ def lines(session: Session) -> list[Line]:
     seen = {(row.subject_id, row.type): row for row in session.exec(select(Condition))}
     bought = set(session.exec(select(Domain.id).where(Domain.mode == DomainMode.BUY)))
     system = set(session.exec(select(Domain.id).where(col(Domain.host_id).is_not(None))))
+    sending = set(session.exec(select(Domain.id).where(col(Domain.cluster_id).is_not(None))))
     return _release(session) + [
         _line(kind, name, type_, seen.get((key, type_)))
         for kind, name, key in subjects
         for type_ in EXPECTED[kind]
         # A host's own name receives no tenant's mail, and is vouched for by the operator.
         if not (key in system and type_ in (Type.MX_OK, Type.OWNERSHIP_PROVEN))
+        # A cluster's domain is proven by its key, and receives nothing.
+        and not (key in sending and type_ in (Type.MX_OK, Type.OWNERSHIP_PROVEN, Type.SPF_OK))
         and (type_ is not Type.REGISTERED or key in bought)
     ]
 

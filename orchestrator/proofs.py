@@ -9,7 +9,6 @@ from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
 from orchestrator.conditions import Reason, Status, Type
@@ -27,7 +26,8 @@ from orchestrator.dns.verification import Observation, gather, negative_ttl, ver
 from orchestrator.models import Address, DkimKey, DkimState, Domain, Host, utcnow
 from orchestrator.publication import Publication
 from orchestrator.services import conditions, dkim_rotation, domains, ledger, reputation
-from orchestrator.services.wake import wake_workspace
+from orchestrator.services.rows import lock_name
+from orchestrator.services.wake import wake_cluster, wake_workspace
 from orchestrator.settings import Settings
 
 TYPES = {
@@ -84,6 +84,7 @@ class Proofs:
         waiting = any(key.state is DkimState.PENDING for key in keys)
         negative = negative_ttl(self._resolver, domain.name) if waiting else 0
         with writing(self._engine) as session:
+            lock_name(session, domain.name)
             row = session.get(Domain, domain_id)
             if row is None or row.deleted_at is not None:
                 return seen
@@ -116,17 +117,23 @@ class Proofs:
             Type.DKIM_ROTATED: dkim_rotation.rotation(session, self._settings, domain),
         }
         conditions.set_all(session, domain.id, verdicts)
+        # A cluster's domain is proven by the key that only this cluster has.
+        if domain.cluster_id is not None and domain.verified_at is None:
+            keys = dkim_rotation.keys(session, domain.id)
+            if any(key.state is DkimState.ACTIVE for key in keys):
+                self._accept(session, domain)
 
     def _accept(self, session: Session, domain: Domain) -> None:
-        try:
-            with session.begin_nested():
-                domain.verified_at = utcnow()
-        except IntegrityError:
+        if domains.proven_elsewhere(session, domain.name, domain.workspace_id):
             text = f"{domain.name} is another workspace's"
             why = (Status.FALSE, Reason.CLAIMED_ELSEWHERE, text)
             conditions.set_(session, domain.id, Type.OWNERSHIP_PROVEN, *why)
             return
-        if domain.workspace_id is not None:
+        domain.verified_at = utcnow()
+        session.flush()
+        if domain.cluster_id is not None:
+            wake_cluster(session, domain.cluster_id)
+        elif domain.workspace_id is not None:
             wake_workspace(session, domain.workspace_id)
 
     def check_host_names(self, host_id: UUID) -> list[Observation]:

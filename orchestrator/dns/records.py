@@ -17,6 +17,9 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 #: The label below a domain at which its ownership is proven.
 OWNERSHIP_LABEL = "_mailfleet"
 
+#: The DMARC policy of a cluster's domain.
+CLUSTER_DMARC = "v=DMARC1; p=reject; adkim=s; aspf=r"
+
 #: What an ownership TXT record starts with.
 OWNERSHIP_PREFIX = "mailfleet-verification="
 
@@ -115,6 +118,21 @@ def domain_records(
     dmarc = f"v=DMARC1; p=quarantine{rua}"
     records.append(ExpectedRecord(Purpose.DMARC, "TXT", f"_dmarc.{zone}", dmarc))
     return records
+
+
+def cluster_records(*, domain: str, dkim: Sequence[tuple[str, str]]) -> list[ExpectedRecord]:
+    """The records of a domain that is sent from through a cluster.
+
+    Its mail passes DMARC by its signature alone, which is why alignment is strict (RFC 7489
+    section 3.1.1); SPF and MX are its owner's own affair.
+    """
+    zone = fqdn(domain, field="domain")
+    records = [
+        ExpectedRecord(Purpose.DKIM, "TXT", dkim_name(selector, zone), f"p={public_key}")
+        for selector, public_key in dkim
+    ]
+    dmarc = ExpectedRecord(Purpose.DMARC, "TXT", f"_dmarc.{zone}", CLUSTER_DMARC)
+    return [*records, dmarc]
 
 
 def dkim_name(selector: str, domain: str) -> str:

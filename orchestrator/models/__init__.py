@@ -3,6 +3,7 @@
 from orchestrator.models.base import Row, UtcDateTime, utcnow
 from orchestrator.models.billing import BillingAccount
 from orchestrator.models.certificates import AcmeAccount, Certificate, Issuance
+from orchestrator.models.clusters import Cluster, Credential
 from orchestrator.models.fleet import (
     Address,
     AddressEvent,
@@ -50,7 +51,9 @@ __all__ = [
     "BillingAccount",
     "Bucket",
     "Certificate",
+    "Cluster",
     "Condition",
+    "Credential",
     "DkimKey",
     "DkimState",
     "Domain",

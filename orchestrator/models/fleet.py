@@ -67,6 +67,11 @@ class Host(Row, table=True):
     pause_reason: str = ""
     #: Takes no new addresses, mailboxes or MX records; what it has is served on.
     draining: bool = False
+    #: The cluster that it is an MTA of, and since when.
+    cluster_id: UUID | None = Field(default=None, foreign_key="cluster.id", index=True)
+    joined_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    #: Since when it leaves the cluster: it takes no submissions, and sends on what it has.
+    leaving_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
     #: When the next pass is due; a committed change sets it to now.
     due_at: datetime = Field(default_factory=utcnow, sa_type=UtcDateTime, index=True)
     #: When its names, and those of its addresses, are looked at in DNS next.

@@ -10,6 +10,10 @@ from sqlmodel import Field
 from orchestrator.dns.records import Purpose
 from orchestrator.models.base import Row, UtcDateTime, as_text, utcnow
 
+#: Of the indexes on domains.
+_OWN = "cluster_id IS NULL AND deleted_at IS NULL"
+_PROVEN = f"verified_at IS NOT NULL AND {_OWN}"
+
 
 class DomainMode(StrEnum):
     """Whether the tenant brings the domain or we buy it for them."""
@@ -55,6 +59,8 @@ class Zone(Row, table=True):
 class Domain(Row, table=True):
     """A tenant's domain, or (``workspace_id`` None) the name of a host.
 
+    One of a cluster (``cluster_id``) is sent from, through that cluster alone, and receives no
+    mail; its workspace may have it in several clusters, and beside them for mailboxes.
     ``verified_at`` is set when ownership was seen in DNS, and is never taken back by Unknown.
     """
 
@@ -63,12 +69,20 @@ class Domain(Row, table=True):
             "uq_domain_proven",
             "name",
             unique=True,
-            sqlite_where=text("verified_at IS NOT NULL AND deleted_at IS NULL"),
-            postgresql_where=text("verified_at IS NOT NULL AND deleted_at IS NULL"),
+            sqlite_where=text(_PROVEN),
+            postgresql_where=text(_PROVEN),
         ),
         Index(
             "uq_domain_workspace_name",
             "workspace_id",
+            "name",
+            unique=True,
+            sqlite_where=text(_OWN),
+            postgresql_where=text(_OWN),
+        ),
+        Index(
+            "uq_domain_cluster_name",
+            "cluster_id",
             "name",
             unique=True,
             sqlite_where=text("deleted_at IS NULL"),
@@ -79,6 +93,7 @@ class Domain(Row, table=True):
     name: str = Field(index=True)
     workspace_id: UUID | None = Field(default=None, foreign_key="workspace.id", index=True)
     host_id: UUID | None = Field(default=None, foreign_key="host.id", index=True)
+    cluster_id: UUID | None = Field(default=None, foreign_key="cluster.id")
     mode: DomainMode = Field(default=DomainMode.BYO, sa_type=as_text(DomainMode))
     verified_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     checked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

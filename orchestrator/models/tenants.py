@@ -55,6 +55,8 @@ class ApiKey(Row, table=True):
     scope: KeyScope = Field(default=KeyScope.FULL, sa_type=as_text(KeyScope))
     #: The one mailbox that it is for. No foreign key: it stays bound when the mailbox is gone.
     mailbox_id: UUID | None = None
+    #: The user whose token it is. No foreign key: a revoked one stays when the user is gone.
+    user_id: UUID | None = Field(default=None, index=True)
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     #: Networks (CIDR) that it may be used from; empty means from everywhere.
     allowed_ips: list[str] = Field(default_factory=list, sa_type=JSON)

@@ -157,7 +157,9 @@ def order(session: Session, workspace: Workspace, count: int) -> Order:
     if not 1 <= count <= MAX_ORDER:
         raise Invalid(f"count is not between 1 and {MAX_ORDER}", field="count")
     domain = select(Domain.id).where(
-        Domain.workspace_id == workspace.id, col(Domain.deleted_at).is_(None)
+        Domain.workspace_id == workspace.id,
+        col(Domain.cluster_id).is_(None),
+        col(Domain.deleted_at).is_(None),
     )
     if session.exec(domain).first() is None:
         raise Conflict("the workspace has no domain yet: add one first")

@@ -54,6 +54,7 @@ def quantities(session: Session, workspace_id: UUID) -> dict[Kind, int]:
             session,
             Domain,
             Domain.workspace_id == workspace_id,
+            col(Domain.cluster_id).is_(None),
             col(Domain.deleted_at).is_(None),
         ),
         Kind.ADDRESS: _count(

@@ -15,7 +15,7 @@ from orchestrator import dkim, wakeup
 from orchestrator.conditions import Reason, Status
 from orchestrator.dns.judgement import Observation, worst
 from orchestrator.dns.records import dkim_name
-from orchestrator.models import DkimKey, DkimState, Domain, Host, utcnow
+from orchestrator.models import Cluster, DkimKey, DkimState, Domain, Host, utcnow
 from orchestrator.secrets import Vault
 from orchestrator.services import zones
 from orchestrator.services.rows import unique
@@ -28,6 +28,8 @@ Pair = tuple[str, str]
 
 #: Keys of one age are replaced over this share of their time, not all on one day.
 SPREAD = 0.125
+#: The selector of a cluster's domain, if no other cluster has the domain.
+CLUSTER_SELECTOR = "unmta"
 #: How many rotations one look at what is due starts.
 BATCH = 20
 
@@ -54,11 +56,10 @@ def add(session: Session, vault: Vault, domain: Domain, pair: Pair) -> DkimKey:
 
     :raises Conflict: when another new key waits already.
     """
-    of_name = select(DkimKey.selector).join(Domain).where(Domain.name == domain.name)
     private, public = pair
     key = DkimKey(
         domain_id=domain.id,
-        selector=dkim.selector(utcnow(), session.exec(of_name)),
+        selector=_selector(session, domain),
         private_key=vault.encrypt(private),
         public_key=public,
     )
@@ -68,6 +69,19 @@ def add(session: Session, vault: Vault, domain: Domain, pair: Pair) -> DkimKey:
     session.add(domain)
     wakeup.request(session)
     return key
+
+
+def _selector(session: Session, domain: Domain) -> str:
+    of_name = select(DkimKey.selector).join(Domain).where(Domain.name == domain.name)
+    if domain.cluster_id is None:
+        return dkim.selector(utcnow(), session.exec(of_name))
+    # What clients' documents and programs know it by; another cluster may have it already.
+    elsewhere = of_name.where(Domain.id != domain.id, col(Domain.deleted_at).is_(None))
+    base = CLUSTER_SELECTOR
+    if any(f"{name}-".startswith(f"{base}-") for name in session.exec(elsewhere)):
+        base += f"-{session.get_one(Cluster, domain.cluster_id).slug}"
+    own = select(DkimKey.selector).where(DkimKey.domain_id == domain.id)
+    return dkim.cluster_selector(base, session.exec(own))
 
 
 def keys(session: Session, domain_id: UUID) -> list[DkimKey]:
@@ -130,6 +144,9 @@ def observe(
     for key in keys(session, domain.id):
         if key.state is DkimState.PENDING and key.selector in seen:
             wait = timedelta(seconds=max(settings.record_ttl, negative_ttl))
+            if domain.verified_at is None and domain.cluster_id is not None:
+                # Nothing was ever sent as it: nobody can believe that there is no record.
+                wait = timedelta(0)
             ready = _watch(session, domain, key, seen[key.selector].status, wait)
         elif key.state is DkimState.RETIRED:
             if key.retired_at is None and not _behind(session, domain):
@@ -170,6 +187,8 @@ def _activate(session: Session, domain: Domain, key: DkimKey) -> None:
 def _hosts(session: Session, domain: Domain) -> Sequence[Host]:
     if domain.host_id is not None:
         return [session.get_one(Host, domain.host_id)]
+    if domain.cluster_id is not None:
+        return session.exec(select(Host).where(Host.cluster_id == domain.cluster_id)).all()
     return mail_hosts(session, domain.workspace_id)
 
 

@@ -7,7 +7,13 @@ from sqlalchemy import delete as delete_rows
 from sqlmodel import Session, col, select
 
 from orchestrator import dkim, wakeup
-from orchestrator.dns.records import ExpectedRecord, Purpose, domain_records, spf_addresses
+from orchestrator.dns.records import (
+    ExpectedRecord,
+    Purpose,
+    cluster_records,
+    domain_records,
+    spf_addresses,
+)
 from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.models import (
     Address,
@@ -32,7 +38,7 @@ from orchestrator.services import (
     registrations,
     validation,
 )
-from orchestrator.services.rows import lock, unique
+from orchestrator.services.rows import lock, lock_name, unique
 from orchestrator.services.wake import wake_workspace
 from orchestrator.settings import Settings
 from orchestrator.spec import mail_hosts
@@ -57,9 +63,10 @@ def add(
     :raises Conflict: when the workspace has no dedicated IP, or somebody has the domain already.
     """
     name = validation.fqdn(name)
-    _refuse_own(settings, name)
+    refuse_own(settings, name)
     # Before the first query: on SQLite that starts the transaction, and this takes 0.1 s.
     pair = pair or dkim.generate()
+    lock_name(session, name)
     lock(session, Workspace, [workspace.id])
     _require_address(session, workspace)
     _require_unclaimed(session, workspace, name)
@@ -77,7 +84,11 @@ def add(
     return order
 
 
-def _refuse_own(settings: Settings, name: str) -> None:
+def refuse_own(settings: Settings, name: str) -> None:
+    """See that a name is not the fleet's.
+
+    :raises Invalid: when it is.
+    """
     for own in (settings.fleet_domain, settings.probe_domain):
         if name == own or name.endswith(f".{own}"):
             raise Invalid(f"{name} is the fleet's own", field="name")
@@ -92,18 +103,26 @@ def _require_address(session: Session, workspace: Workspace) -> None:
 
 
 def _require_unclaimed(session: Session, workspace: Workspace, name: str) -> None:
-    same = select(Domain).where(Domain.name == name, col(Domain.deleted_at).is_(None))
-    for row in session.exec(same):
-        if row.workspace_id == workspace.id:
-            raise Conflict(f"{name} is on this workspace already")
-        if row.verified_at is not None:
-            raise Conflict(f"{name} has been proven by another workspace")
+    if any(domain.name == name for domain in list_(session, workspace)):
+        raise Conflict(f"{name} is on this workspace already")
+    if proven_elsewhere(session, name, workspace.id):
+        raise Conflict(f"{name} has been proven by another workspace")
+
+
+def proven_elsewhere(session: Session, name: str, workspace_id: UUID | None) -> bool:
+    """Whether the name is another workspace's, or a host's."""
+    rows = select(Domain).where(
+        Domain.name == name, col(Domain.deleted_at).is_(None), col(Domain.verified_at).is_not(None)
+    )
+    return any(row.workspace_id != workspace_id for row in session.exec(rows))
 
 
 def list_(session: Session, workspace: Workspace) -> list[Domain]:
-    """The workspace's domains, oldest first."""
+    """The workspace's domains, oldest first; not those of its clusters."""
     rows = select(Domain).where(
-        Domain.workspace_id == workspace.id, col(Domain.deleted_at).is_(None)
+        Domain.workspace_id == workspace.id,
+        col(Domain.cluster_id).is_(None),
+        col(Domain.deleted_at).is_(None),
     )
     return list(session.exec(rows.order_by(col(Domain.id))))
 
@@ -111,7 +130,9 @@ def list_(session: Session, workspace: Workspace) -> list[Domain]:
 def get(session: Session, workspace: Workspace, domain_id: UUID) -> Domain:
     """One of the workspace's domains."""
     row = session.get(Domain, domain_id)
-    if row is None or row.workspace_id != workspace.id or row.deleted_at is not None:
+    if row is None or row.deleted_at is not None:
+        raise NotFound("there is no such domain on this workspace")
+    if row.workspace_id != workspace.id or row.cluster_id is not None:
         raise NotFound("there is no such domain on this workspace")
     return row
 
@@ -178,6 +199,8 @@ def expected_records(session: Session, settings: Settings, domain: Domain) -> li
     """The records that must stand in DNS for a workspace's domain, or for a host's name."""
     if domain.host_id is not None:
         return _host_name_records(session, session.get_one(Host, domain.host_id), domain)
+    if domain.cluster_id is not None:
+        return cluster_records(domain=domain.name, dkim=_public_keys(session, domain))
     assert domain.workspace_id is not None
     workspace = session.get_one(Workspace, domain.workspace_id)
     addresses = select(Address.ip).where(

@@ -150,8 +150,10 @@ def rekey(session: Session, host: Host, host_key: str) -> Host:
 def remove(session: Session, host: Host) -> None:
     """Forget a host and its addresses; the machine itself is not touched.
 
-    :raises Conflict: when workspaces still have addresses on it.
+    :raises Conflict: when workspaces still have addresses on it, or it is a cluster's MTA.
     """
+    if host.cluster_id is not None:
+        raise Conflict(f"{host.name} is an MTA of a cluster: `mailfleet clusters remove-mta` first")
     addresses = session.exec(select(Address).where(Address.host_id == host.id)).all()
     if any(address.state is AddressState.ASSIGNED for address in addresses):
         raise Conflict(f"{host.name} carries addresses that are assigned to workspaces")

@@ -11,12 +11,14 @@ from sqlalchemy import bindparam
 from sqlmodel import Session, col, select, update
 
 from orchestrator.errors import Forbidden, Invalid, NotFound, Unauthorized
-from orchestrator.models import ApiKey, Bucket, KeyScope, Workspace, utcnow
+from orchestrator.models import ApiKey, Bucket, KeyScope, User, Workspace, utcnow
 from orchestrator.secrets import token_digest
 from orchestrator.services import mailboxes, rights, validation
 from orchestrator.services.allowances import Rate
 
 PREFIX = "adbtd_live_"
+#: Of the tokens of users.
+USER_PREFIX = "unmta_live_"
 TOKEN_BYTES = 32
 HINT_LENGTH = 8
 MAX_NETWORKS = 100
@@ -29,7 +31,7 @@ _BY_DIGEST = (
     .join(ApiKey, col(ApiKey.workspace_id) == col(Workspace.id))
     .where(ApiKey.digest == bindparam("digest"), col(ApiKey.revoked_at).is_(None))
 )
-_TOKEN = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class Limits(NamedTuple):
@@ -77,12 +79,51 @@ def create(
     )
     if limits.mailbox_id is not None:
         mailboxes.get(session, workspace, limits.mailbox_id)
-    token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
-    row.hint = token.removeprefix(PREFIX)[:HINT_LENGTH]
-    row.digest = token_digest(token)
+    return row, _mint(session, row, PREFIX)
+
+
+def _mint(session: Session, row: ApiKey, prefix: str) -> str:
+    secret = secrets.token_urlsafe(TOKEN_BYTES)
+    row.hint, row.digest = secret[:HINT_LENGTH], token_digest(prefix + secret)
     session.add(row)
     session.flush()
-    return row, token
+    return prefix + secret
+
+
+def create_for(
+    session: Session, user: User, *, rates: Mapping[Bucket, str] | None = None
+) -> tuple[ApiKey, str]:
+    """Make a user's token; the one before it ends. A user has one at a time.
+
+    :returns: as ``create``.
+    """
+    revoke_of(session, user)
+    row = ApiKey(
+        workspace_id=user.workspace_id,
+        name=user.email,
+        hint="",
+        digest="",
+        user_id=user.id,
+        rates=_rates(rates, None),
+    )
+    return row, _mint(session, row, USER_PREFIX)
+
+
+def of_user(session: Session, user: User) -> ApiKey | None:
+    """The user's token; None for none."""
+    rows = select(ApiKey).where(ApiKey.user_id == user.id, col(ApiKey.revoked_at).is_(None))
+    return session.exec(rows).first()
+
+
+def revoke_of(session: Session, user: User) -> bool:
+    """End the user's token at once.
+
+    :returns: whether there was one.
+    """
+    # Two requests at once: each sees what the other has made.
+    session.exec(select(User.id).where(User.id == user.id).with_for_update()).all()
+    rows = update(ApiKey).where(col(ApiKey.user_id) == user.id, col(ApiKey.revoked_at).is_(None))
+    return session.exec(rows.values(revoked_at=utcnow())).rowcount > 0
 
 
 def _expiry(wanted: datetime | None, maker: ApiKey | None) -> datetime | None:
@@ -114,13 +155,16 @@ def _rates(wanted: Mapping[Bucket, str] | None, maker: ApiKey | None) -> dict[st
     return {str(bucket): "{}/{}".format(*Rate.parse(text)) for bucket, text in wanted.items()}
 
 
-def authenticate(session: Session, token: str, now: datetime) -> tuple[Workspace, ApiKey]:
+def authenticate(
+    session: Session, token: str, now: datetime, prefix: str = PREFIX
+) -> tuple[Workspace, ApiKey]:
     """Whose token it is.
 
+    :param prefix: which kind of token it must be.
     :raises Unauthorized: when it is malformed, unknown, expired or revoked; it doesn't say which.
     """
     found = None
-    if _TOKEN.fullmatch(token):
+    if token.startswith(prefix) and _SECRET.fullmatch(token.removeprefix(prefix)):
         found = session.exec(_BY_DIGEST, params={"digest": token_digest(token)}).first()
     if found is None or (found[1].expires_at is not None and found[1].expires_at <= now):
         raise Unauthorized("the bearer token is not a valid API key")
@@ -139,18 +183,18 @@ def touch(session: Session, key: ApiKey, now: datetime) -> None:
 def revoke(session: Session, workspace: Workspace, key_id: UUID) -> ApiKey:
     """End a key at once; doing it again changes nothing."""
     row = session.get(ApiKey, key_id)
-    if row is None or row.workspace_id != workspace.id:
+    if row is None or row.workspace_id != workspace.id or row.user_id is not None:
         raise NotFound("there is no such API key")
     row.revoked_at = row.revoked_at or utcnow()
     return row
 
 
 def list_(session: Session, workspace: Workspace, *, revoked: bool = True) -> list[ApiKey]:
-    """The workspace's keys, oldest first.
+    """The workspace's keys, oldest first; not the tokens of its users.
 
     :param revoked: whether those that were revoked are among them.
     """
-    rows = select(ApiKey).where(ApiKey.workspace_id == workspace.id)
+    rows = select(ApiKey).where(ApiKey.workspace_id == workspace.id, col(ApiKey.user_id).is_(None))
     if not revoked:
         rows = rows.where(col(ApiKey.revoked_at).is_(None))
     return list(session.exec(rows.order_by(col(ApiKey.id))))

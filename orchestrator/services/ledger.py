@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlmodel import Session, col, select, update
 
 from orchestrator.dns.records import ExpectedRecord, Purpose, joined, split
-from orchestrator.models import Address, Domain, Host, PublishedRecord, utcnow
+from orchestrator.models import Address, Cluster, Domain, Host, PublishedRecord, utcnow
 
 #: What stays for one more TTL where its subject lives on: others may still use what they have
 #: cached, and send to the old host, or compare with the old addresses.
@@ -80,7 +80,7 @@ def abandon(session: Session) -> None:
     living = (
         select(Domain.id)
         .where(col(Domain.deleted_at).is_(None))
-        .union_all(select(Host.id), select(Address.id))
+        .union_all(select(Host.id), select(Address.id), select(Cluster.id))
     )
     orphans = update(PublishedRecord).where(
         col(PublishedRecord.withdraw_at).is_(None),

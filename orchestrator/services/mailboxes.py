@@ -115,6 +115,7 @@ def domains_of(session: Session, workspace: Workspace, emails: list[str]) -> dic
     names = {email.rpartition("@")[2] for email in emails}
     rows = select(Domain).where(
         Domain.workspace_id == workspace.id,
+        col(Domain.cluster_id).is_(None),
         col(Domain.name).in_(names),
         col(Domain.deleted_at).is_(None),
     )

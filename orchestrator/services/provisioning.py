@@ -52,6 +52,7 @@ def _domain(session: Session, order: Order) -> Verdict:
     rows = select(Domain).where(
         Domain.workspace_id == order.workspace_id,
         Domain.name == name,
+        col(Domain.cluster_id).is_(None),
         col(Domain.created_at) <= order.created_at,
     )
     domain = session.exec(rows.order_by(col(Domain.created_at).desc())).first()

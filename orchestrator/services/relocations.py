@@ -111,6 +111,7 @@ def unseen(session: Session, move: Move) -> str:
         return ""
     proven = select(Domain).where(
         Domain.workspace_id == move.workspace_id,
+        col(Domain.cluster_id).is_(None),
         col(Domain.verified_at).is_not(None),
         col(Domain.deleted_at).is_(None),
     )

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+from sqlalchemy import func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
@@ -13,7 +14,7 @@ from orchestrator.models import Domain, Host, Row, Workspace
 
 
 @contextmanager
-def unique(session: Session, message: str) -> Iterator[None]:
+def unique(session: Session, message: str, *, field: str | None = None) -> Iterator[None]:
     """Write what the block adds; a broken uniqueness rule is a Conflict saying ``message``.
 
     The database has the last word: another request may have won since we looked.
@@ -22,7 +23,7 @@ def unique(session: Session, message: str) -> Iterator[None]:
         yield
         session.flush()
     except IntegrityError:
-        raise Conflict(message) from None
+        raise Conflict(message, field=field) from None
 
 
 def insert(session: Session, table: type[Row]) -> sqlite.Insert | postgresql.Insert:
@@ -41,3 +42,12 @@ def lock(
     """
     rows = select(table.id).where(col(table.id).in_(ids)).order_by(col(table.id))
     session.exec(rows.with_for_update(key_share=True)).all()
+
+
+def lock_name(session: Session, name: str) -> None:
+    """Let nobody else decide about a domain's name before this transaction ends.
+
+    For rules that no index can tell: which workspace a name is of. Before any row is locked.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.exec(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0)))).all()

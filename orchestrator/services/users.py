@@ -7,7 +7,7 @@ from sqlmodel import Session, select
 from orchestrator.errors import Invalid, NotFound, Unauthorized
 from orchestrator.models import User, Workspace
 from orchestrator.secrets import hash_chosen_password, verify_chosen_password
-from orchestrator.services import validation
+from orchestrator.services import keys, validation
 from orchestrator.services.rows import unique
 
 #: Of a password that a person chose (NIST SP 800-63B-4, 3.1.1.2, asks for 15 where it is alone).
@@ -67,7 +67,8 @@ def set_password(session: Session, user: User, password_hash: str) -> None:
 
 
 def remove(session: Session, user: User) -> None:
-    """Let somebody in no longer."""
+    """Let somebody in no longer; the user's token ends, too."""
+    keys.revoke_of(session, user)
     session.delete(user)
     session.flush()
 

@@ -27,6 +27,20 @@ def wake_workspace(session: Session, workspace_id: UUID) -> None:
     wake(session, set(session.exec(carrying)))
 
 
+def wake_cluster(session: Session, cluster_id: UUID) -> None:
+    """All MTAs of the cluster must be other than they are."""
+    wake(session, session.exec(select(Host.id).where(Host.cluster_id == cluster_id)).all())
+
+
+def wake_names(session: Session, cluster_id: UUID) -> None:
+    """The name of the cluster stands for other hosts than it did."""
+    rows = select(Host.id).where(Host.cluster_id == cluster_id)
+    ids = session.exec(rows).all()
+    lock(session, Host, ids)
+    session.exec(update(Host).where(col(Host.id).in_(ids)).values(dns_due_at=utcnow()))
+    wakeup.request(session)
+
+
 def wake_dns(session: Session, *workspace_ids: UUID) -> None:
     """The records of the workspaces' domains have changed: their hosts, their addresses."""
     rows = select(Domain.id).where(
