@@ -3,6 +3,9 @@
 They receive no mail and take nothing from others: a cluster's proof is a record with its own key.
 """
 
+from collections.abc import Sequence
+from uuid import UUID
+
 from sqlmodel import Session, col, select
 
 from orchestrator import dkim
@@ -49,7 +52,12 @@ def get(session: Session, cluster: Cluster, name: str) -> Domain:
         wanted = validation.fqdn(name)
     except Invalid:
         wanted = ""
-    row = next((domain for domain in list_(session, cluster) if domain.name == wanted), None)
+    rows = select(Domain).where(
+        Domain.cluster_id == cluster.id,
+        Domain.name == wanted,
+        col(Domain.deleted_at).is_(None),
+    )
+    row = session.exec(rows).first()
     if row is None:
         raise NotFound("there is no such domain in this cluster")
     return row
@@ -57,9 +65,18 @@ def get(session: Session, cluster: Cluster, name: str) -> Domain:
 
 def key(session: Session, domain: Domain) -> DkimKey:
     """The key that signs for a domain, or will at first."""
-    rows = dkim_rotation.keys(session, domain.id)
-    signing = [row for row in rows if row.state is DkimState.ACTIVE]
-    return (signing or rows)[0]
+    return keys(session, [domain])[domain.id]
+
+
+def keys(session: Session, domains: Sequence[Domain]) -> dict[UUID, DkimKey]:
+    """The same of several domains, by the domain's id."""
+    rows = select(DkimKey).where(
+        col(DkimKey.domain_id).in_([domain.id for domain in domains]),
+        DkimKey.state != DkimState.RETIRED,
+    )
+    # The last one counts: "active" stands before "pending".
+    held = session.exec(rows.order_by(col(DkimKey.state).desc()))
+    return {row.domain_id: row for row in held}
 
 
 def delete(session: Session, cluster: Cluster, name: str) -> None:

@@ -51,6 +51,8 @@ def create(
         allow_all_domains=False,
         allow_all_ips=True,
     )
+    if wanted.allow_all_domains is None and wanted.domains is None:
+        wanted = wanted._replace(allow_all_domains=False)
     _restrict(session, cluster, row, wanted)
     with unique(session, "The user has already been taken.", field="user"):
         session.add(row)
@@ -73,7 +75,8 @@ def get(session: Session, cluster: Cluster, username: str) -> Credential:
         Credential.login == username.lower(),
         col(Credential.deleted_at).is_(None),
     )
-    row = session.exec(rows).first()
+    # Any text may be asked for, and PostgreSQL refuses to look for some.
+    row = session.exec(rows).first() if _USERNAME.fullmatch(username) else None
     if row is None:
         raise NotFound("there is no such user in this cluster")
     return row
@@ -125,15 +128,15 @@ def _restriction(
     listed: Sequence[str] | None,
     before: tuple[bool, list[str]],
 ) -> tuple[bool, list[str]]:
-    if everything is None:
-        everything = before[0] if listed is None else False
+    if everything is None and listed is None:
+        # Also of one that lost its last domain: it may be changed otherwise.
+        return before
     if everything:
         return True, []
     names = before[1] if listed is None else list(listed)
     if len(names) > MOST:
         raise Invalid(f"The {_spoken(field)} field holds more than {MOST} items.", field=field)
-    # One that lost its last domain may be changed otherwise.
-    if not names and (listed is not None or before[0] or field == "domains"):
+    if not names:
         switch = "allow all domains" if field == "domains" else "allow all ips"
         text = f"The {_spoken(field)} field is required when {switch} is false."
         raise Invalid(text, field=field)

@@ -124,8 +124,12 @@ def network(text: str, *, field: str = "allowedIps") -> Network:
     except ValueError:
         text = f"{field} holds something that is not a network such as 198.51.100.0/24"
         raise Invalid(text, field=field) from None
-    if isinstance(parsed, ipaddress.IPv6Network) and parsed.network_address.ipv4_mapped:
-        raise Invalid(f"{field} holds an IPv4 network in the form of IPv6", field=field)
+    if isinstance(parsed, ipaddress.IPv6Network):
+        if parsed.network_address.ipv4_mapped:
+            raise Invalid(f"{field} holds an IPv4 network in the form of IPv6", field=field)
+        # Any text is taken for a scope, also a line break.
+        if parsed.network_address.scope_id is not None:
+            raise Invalid(f"{field} holds a network that is of one machine only", field=field)
     return parsed
 
 
