@@ -89,7 +89,9 @@ def list_(session: Session, workspace: Workspace | None = None) -> list[Cluster]
 
 def get(session: Session, workspace: Workspace, slug: str) -> Cluster:
     """One of the workspace's clusters."""
-    row = session.exec(select(Cluster).where(Cluster.slug == slug)).first()
+    # Any text may be asked for, and PostgreSQL refuses to look for some.
+    known = slug.isascii() and slug.isalnum()
+    row = session.exec(select(Cluster).where(Cluster.slug == slug)).first() if known else None
     if row is None or row.workspace_id != workspace.id:
         raise NotFound("there is no such cluster")
     return row
