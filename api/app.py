@@ -7,7 +7,7 @@ from litestar.status_codes import HTTP_503_SERVICE_UNAVAILABLE
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import adbtd, billing, docs, metrics, operator
+from api import adbtd, billing, docs, metrics, operator, unmta
 from api.adbtd.errors import EXCEPTION_HANDLERS
 from api.core import Clock, Core
 from api.dispatch import Dispatcher
@@ -34,6 +34,7 @@ def create_app(settings: Settings, clock: Clock = utcnow) -> Dispatcher:
     )
     dialects = {
         adbtd.BASE_PATH: adbtd.create_app(core),
+        unmta.BASE_PATH: unmta.create_app(core),
         operator.BASE_PATH: operator.create_app(core),
         metrics.PATH: metrics.create_app(core),
         billing.PATH: billing.create_app(core),

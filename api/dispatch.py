@@ -12,12 +12,14 @@ logger = logging.getLogger("mailfleet.api")
 class Dispatcher:
     """One ASGI application of several: each dialect has the paths below its base path.
 
+    Where one's base path is below another's, the longer one has them.
+
     :param dialects: base path (without trailing slash) to application.
     :param shell: gets everything else, and the server's lifespan events.
     """
 
     def __init__(self, dialects: Mapping[str, ASGIApp], shell: ASGIApp) -> None:
-        self._dialects = dialects
+        self._dialects = sorted(dialects.items(), key=lambda item: len(item[0]), reverse=True)
         self._shell = shell
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -27,7 +29,7 @@ class Dispatcher:
             await self._shell(scope, receive, send)
             return
         path: str = scope["path"]
-        app = next((app for base, app in self._dialects.items() if _below(path, base)), self._shell)
+        app = next((app for base, app in self._dialects if _below(path, base)), self._shell)
         await _logged(app, scope, receive, send)
 
 

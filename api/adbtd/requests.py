@@ -3,46 +3,26 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import msgspec
-from litestar import Request
-from litestar.datastructures import State
-from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from api.auth import Caller
-from api.core import Core
-from orchestrator.errors import Invalid, NotFound
+from api.requests import FromCaller, FromCore, JsonRequest, provide_caller
+from orchestrator.errors import NotFound
 
-FromCore = NamedDependency[Core]
-FromCaller = NamedDependency[Caller]
+__all__ = ["Fate", "FromCaller", "FromCore", "StrictRequest", "parse_id", "provide_caller"]
 
 #: What becomes of the mail of what is deleted.
 Fate = Annotated[Literal["keep", "purge"], QueryParameter(name="mail")]
 
 
-class StrictRequest(Request[Caller, None, State]):
-    """Decodes a JSON body to what its handler takes, strictly: ``"1"`` is no number."""
+class StrictRequest(JsonRequest):
+    """Decodes a JSON body to what its handler takes."""
 
     async def json(self) -> Any:
         """The decoded body.
 
         :raises Invalid: when it is not JSON, or of another shape.
         """
-        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
-            raise Invalid("Content-Type is not application/json")
-        shape = self.route_handler.parsed_fn_signature.parameters["data"].annotation
-        try:
-            return msgspec.json.decode(await self.body(), type=shape)
-        except msgspec.ValidationError as error:
-            raise Invalid(str(error)) from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise Invalid("the request body is not valid JSON") from None
-
-
-def provide_caller(request: StrictRequest) -> Caller:
-    """Who is asking."""
-    return request.user
+        return await self.decoded(self.shape)
 
 
 def parse_id(prefix: str, text: str) -> UUID:
