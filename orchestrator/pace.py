@@ -15,11 +15,11 @@ _UNITS = {
     **dict.fromkeys(("h", "hr", "hour"), 3600),
     **dict.fromkeys(("d", "day"), 86400),
 }
-_NUMBER = r"[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,9}"
+_NUMBER = r"[0-9]{1,3}(?:,[0-9]{3}){1,2}|[0-9]{1,9}"
 _RATE = re.compile(rf"({_NUMBER})/([0-9]{{0,5}})([a-z]+)(?:,max_burst=({_NUMBER}))?")
 #: The longest period in seconds, and the most messages in a second.
 LONGEST = 31 * 86400
-FASTEST = 1000
+FASTEST = 100
 
 
 @dataclass(frozen=True)
