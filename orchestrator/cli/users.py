@@ -1,4 +1,4 @@
-"""``mailfleet users``: who may sign in to the dashboard."""
+"""``mailfleet users``: who may sign in to the dashboard, and their tokens."""
 
 import rich_click as click
 
@@ -6,8 +6,8 @@ from orchestrator import secrets
 from orchestrator.cli.app import App, json_option, pass_app, show
 from orchestrator.db import reading, writing
 from orchestrator.models import Workspace
+from orchestrator.services import keys, workspaces
 from orchestrator.services import users as service
-from orchestrator.services import workspaces
 
 generate_option = click.option(
     "--generate", is_flag=True, help="Make a password and show it this once, instead of asking."
@@ -42,7 +42,7 @@ def add(app: App, email: str, workspace: str, name: str, generate: bool) -> None
 @json_option
 @pass_app
 def list_(app: App, workspace: str | None, as_json: bool) -> None:
-    """List who may sign in.
+    """List who may sign in, with the first eight characters of the token of those who have one.
 
     Example: `mailfleet users list --workspace acme`
     """
@@ -53,6 +53,7 @@ def list_(app: App, workspace: str | None, as_json: bool) -> None:
                 "email": user.email,
                 "name": user.name,
                 "workspace": session.get_one(Workspace, user.workspace_id).slug,
+                "token": held.hint if (held := keys.of_user(session, user)) else None,
             }
             for user in service.list_(session, owner)
         ]
@@ -76,9 +77,30 @@ def password(app: App, email: str, generate: bool) -> None:
 
 @users.command()
 @click.argument("email")
+@click.option("--revoke", is_flag=True, help="Only end the one that there is.")
+@pass_app
+def token(app: App, email: str, revoke: bool) -> None:
+    """Make somebody a token for the unMTA API and print it: it is shown this once.
+
+    The one before it ends.
+
+    Example: `mailfleet users token ann@acme.com`
+    """
+    with writing(app.engine) as session:
+        user = service.get(session, email)
+        if revoke:
+            ended = keys.revoke_of(session, user)
+            told = f"the token of {email} has ended" if ended else f"{email} has no token"
+        else:
+            _, told = keys.create_for(session, user)
+    click.echo(told)
+
+
+@users.command()
+@click.argument("email")
 @pass_app
 def remove(app: App, email: str) -> None:
-    """Let somebody sign in no longer.
+    """Let somebody sign in no longer; the token ends, too.
 
     Example: `mailfleet users remove ann@acme.com`
     """

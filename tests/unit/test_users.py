@@ -1,5 +1,6 @@
 """Users of the dashboard: who they are, and their passwords."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from orchestrator import db
 from orchestrator.cli import mailfleet
 from orchestrator.cli.app import App
 from orchestrator.errors import Conflict, Invalid, NotFound, Unauthorized
-from orchestrator.models import User
-from orchestrator.services import users
+from orchestrator.models import User, Workspace, utcnow
+from orchestrator.services import keys, users
 
 PASSWORD = "correct horse battery"
 
@@ -119,3 +120,36 @@ def test_the_command(store: Store, run: Callable[..., Result]) -> None:
     assert run("users", "password", "ann@acme.com", typed="short\nshort\n").exit_code == 1
     assert run("users", "remove", "ann@acme.com").exit_code == 0
     assert run("users", "remove", "ann@acme.com").exit_code == 1
+
+
+def test_a_token_is_the_only_one(store: Store, ann: User, run: Callable[..., Result]) -> None:
+    def listed() -> str | None:
+        (row,) = json.loads(run("users", "list", "--json").output)
+        hint: str | None = row["token"]
+        return hint
+
+    def owner(token: str) -> Workspace:
+        with db.reading(store.engine) as session:
+            return keys.authenticate(session, token, utcnow(), keys.USER_PREFIX)[0]
+
+    assert listed() is None
+    first = run("users", "token", "Ann@acme.com").output.strip()
+    assert owner(first).id == ann.workspace_id
+    second = run("users", "token", "ann@acme.com").output.strip()
+    assert owner(second).id == ann.workspace_id
+    assert second.startswith(f"unmta_live_{listed()}") and len(listed() or "") == 8
+    assert second not in run("users", "list", "--json").output
+    with pytest.raises(Unauthorized):
+        owner(first)
+    assert json.loads(run("keys", "list", "--workspace", "acme", "--json").output) == []
+    assert "has ended" in run("users", "token", "ann@acme.com", "--revoke").output
+    assert "has no token" in run("users", "token", "ann@acme.com", "--revoke").output
+    assert listed() is None
+    with pytest.raises(Unauthorized):
+        owner(second)
+    third = run("users", "token", "ann@acme.com").output.strip()
+    assert run("users", "remove", "ann@acme.com").exit_code == 0
+    with pytest.raises(Unauthorized):
+        owner(third)
+    for option in ([], ["--revoke"]):
+        assert run("users", "token", "ann@acme.com", *option).exit_code == 1
