@@ -1,6 +1,7 @@
 """The last step of deletion: a deleted row goes once every host has applied its absence."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import delete
@@ -9,6 +10,7 @@ from sqlmodel import Session, col, func, select
 from orchestrator import transit
 from orchestrator.models import (
     Condition,
+    Credential,
     DkimKey,
     Domain,
     Host,
@@ -16,11 +18,15 @@ from orchestrator.models import (
     Move,
     Relocation,
     ScheduledMessage,
+    utcnow,
 )
+
+#: How long mail may wait on a host: Postfix's ``maximal_queue_lifetime``.
+QUEUE_LIFETIME = timedelta(days=5)
 
 
 def deleted(session: Session) -> int:
-    """Remove the mailboxes and domains that no host holds any more.
+    """Remove the mailboxes, domains and credentials that no host holds any more.
 
     :returns: how many rows went.
     """
@@ -42,14 +48,28 @@ def deleted(session: Session) -> int:
     session.connection().execute(scheduled)
     _remove(session, Mailbox, mailboxes)
     held = select(Mailbox.domain_id)
+    # Hosts go on sending what was accepted as a cluster's domain before.
+    queued = col(Domain.cluster_id).is_not(None) & (
+        col(Domain.deleted_at) >= utcnow() - QUEUE_LIFETIME
+    )
     domains = session.exec(
-        select(Domain.id).where(col(Domain.deleted_at) < oldest, col(Domain.id).not_in(held))
+        select(Domain.id).where(
+            col(Domain.deleted_at) < oldest, col(Domain.id).not_in(held), ~queued
+        )
     ).all()
     session.connection().execute(delete(DkimKey).where(col(DkimKey.domain_id).in_(domains)))
     session.connection().execute(delete(Condition).where(col(Condition.subject_id).in_(domains)))
     _remove(session, Domain, domains)
-    return len(mailboxes) + len(domains)
+    credentials = session.exec(
+        select(Credential.id).where(col(Credential.deleted_at) < oldest)
+    ).all()
+    _remove(session, Credential, credentials)
+    return len(mailboxes) + len(domains) + len(credentials)
 
 
-def _remove(session: Session, table: type[Mailbox] | type[Domain], ids: Sequence[UUID]) -> None:
+def _remove(
+    session: Session,
+    table: type[Mailbox] | type[Domain] | type[Credential],
+    ids: Sequence[UUID],
+) -> None:
     session.connection().execute(delete(table).where(col(table.id).in_(ids)))

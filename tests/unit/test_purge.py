@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from sqlmodel import select
 
 from orchestrator.db import writing
-from orchestrator.models import Domain, Host, Workspace, utcnow
+from orchestrator.models import Cluster, Credential, Domain, Host, Workspace, utcnow
 from orchestrator.services import purge
 
 NOW = utcnow()
@@ -48,3 +48,56 @@ def test_what_is_not_deleted_stays(engine: Engine) -> None:
         session.exec(select(Domain)).one().deleted_at = None
     with writing(engine) as session:
         assert purge.deleted(session) == 0
+
+
+@pytest.fixture
+def cluster(engine: Engine) -> Cluster:
+    with writing(engine) as session:
+        owner = session.exec(select(Workspace)).one()
+        row = Cluster(workspace_id=owner.id, slug="k7wq3xzp", hostname="c.net", region="lab-1")
+        session.add(row)
+        session.flush()
+        for login, deleted in (("gone", NOW), ("stays", None)):
+            session.add(
+                Credential(
+                    cluster_id=row.id,
+                    username=login,
+                    login=login,
+                    password_hash="x",
+                    allow_all_domains=True,
+                    allow_all_ips=True,
+                    deleted_at=deleted,
+                )
+            )
+        return row
+
+
+@pytest.mark.parametrize(("applied", "left"), [(1.0, {"stays"}), (-1.0, {"gone", "stays"})])
+def test_a_deleted_credential_goes(
+    engine: Engine, cluster: Cluster, applied: float, left: set[str]
+) -> None:
+    add_host(engine, "mx", applied)
+    with writing(engine) as session:
+        purge.deleted(session)
+        assert set(session.exec(select(Credential.login))) == left
+
+
+@pytest.mark.parametrize(("days", "left"), [(0.0, True), (4.9, True), (5.1, False)])
+def test_a_clusters_domain_stays_while_its_mail_may_be_queued(
+    engine: Engine, cluster: Cluster, days: float, left: bool
+) -> None:
+    add_host(engine, "mx", 1.0)
+    with writing(engine) as session:
+        session.add(
+            Domain(
+                name="queued.com",
+                workspace_id=cluster.workspace_id,
+                cluster_id=cluster.id,
+                deleted_at=NOW - timedelta(days=days),
+            )
+        )
+    with writing(engine) as session:
+        purge.deleted(session)
+        names = session.exec(select(Domain.name)).all()
+    # A mailbox's domain doesn't wait.
+    assert names == (["queued.com"] if left else [])
