@@ -5,8 +5,15 @@ from sqlmodel import select
 from storekit import Store
 
 from orchestrator.db import reading, writing
-from orchestrator.models import Address, Domain, Host, Mailbox, Workspace
-from orchestrator.services import domains, mailboxes, removals
+from orchestrator.models import Address, Cluster, Domain, Host, Mailbox, Workspace
+from orchestrator.services import (
+    cluster_domains,
+    clusters,
+    credentials,
+    domains,
+    mailboxes,
+    removals,
+)
 
 
 @pytest.fixture
@@ -23,7 +30,7 @@ def host(store: Store) -> Host:
 
 def asked(store: Store, host: Host, *names: str) -> set[str]:
     with reading(store.engine) as session:
-        return removals.asked_for(session, host, names)
+        return removals.asked_for(session, session.get_one(Host, host.id), names)
 
 
 def test_what_is_still_wanted_was_not_asked_to_go(store: Store, host: Host) -> None:
@@ -64,3 +71,64 @@ def test_what_lives_elsewhere_now_was(store: Store, host: Host) -> None:
     gone = {"a@acme.com", "acme.com"}
     assert asked(store, host, *gone, host.hostname) == gone
     assert asked(store, other, *gone) == set()
+
+
+EVERYTHING = credentials.Restrictions(allow_all_domains=True)
+
+
+@pytest.fixture
+def cluster(store: Store, host: Host) -> Cluster:
+    """A cluster of the same workspace on the host: two domains, one of them a mailbox's as well."""
+    with writing(store.engine) as session:
+        owner = session.exec(select(Workspace)).one()
+        row = clusters.create(session, store.settings, owner, region="lab-1")
+        clusters.add_mta(session, row, session.get_one(Host, host.id))
+        for name in ("acme.com", "news.com"):
+            cluster_domains.add(session, store.vault, store.settings, row, name)
+        for login in ("app", "shop"):
+            credentials.create(session, row, login, EVERYTHING)
+        return row
+
+
+CLUSTERS = ("acme.com", "news.com", "app", "shop")
+
+
+def test_what_a_cluster_has_was_not_asked_to_go(store: Store, host: Host, cluster: Cluster) -> None:
+    assert asked(store, host, *CLUSTERS, "nobody") == set()
+
+
+def test_what_was_deleted_from_a_cluster_was(store: Store, host: Host, cluster: Cluster) -> None:
+    with writing(store.engine) as session:
+        row = session.get_one(Cluster, cluster.id)
+        credentials.delete(session, row, "App")
+        for name in ("acme.com", "news.com"):
+            cluster_domains.delete(session, row, name)
+    # Mail is received for the other name.
+    assert asked(store, host, *CLUSTERS) == {"news.com", "app"}
+    with writing(store.engine) as session:
+        row = session.get_one(Cluster, cluster.id)
+        credentials.create(session, row, "app", EVERYTHING)
+        cluster_domains.add(session, store.vault, store.settings, row, "news.com")
+    assert asked(store, host, *CLUSTERS) == set()
+
+
+def test_another_clusters_names_were_not(store: Store, host: Host, cluster: Cluster) -> None:
+    with writing(store.engine) as session:
+        owner = session.exec(select(Workspace)).one()
+        other = clusters.create(session, store.settings, owner, region="lab-1")
+        for name in ("acme.com", "news.com", "else.com"):
+            cluster_domains.add(session, store.vault, store.settings, other, name)
+        for login in ("app", "else"):
+            credentials.create(session, other, login, EVERYTHING)
+    assert asked(store, host, *CLUSTERS) == set()
+    # It may have been one of its MTAs.
+    assert asked(store, host, "else.com", "else") == {"else.com", "else"}
+
+
+def test_a_host_that_leaves_has_no_logins(store: Store, host: Host, cluster: Cluster) -> None:
+    with writing(store.engine) as session:
+        clusters.leave(session, session.get_one(Host, host.id))
+    assert asked(store, host, *CLUSTERS) == {"app", "shop"}
+    with writing(store.engine) as session:
+        clusters.let_go(session, session.get_one(Host, host.id))
+    assert asked(store, host, *CLUSTERS) == {"app", "shop", "news.com"}
