@@ -15,9 +15,10 @@ from orchestrator.dns.dnsbl import Listing
 from orchestrator.dns.dnsbl import Verdict as Word
 from orchestrator.dns.judgement import Observation
 from orchestrator.errors import Conflict
-from orchestrator.models import Address, AddressEventKind, AddressState, utcnow
+from orchestrator.models import Address, AddressEventKind, AddressState, Host, utcnow
 from orchestrator.services import conditions, history, validation
 from orchestrator.services.conditions import Verdict
+from orchestrator.services.wake import wake
 from orchestrator.settings import Settings
 
 #: A listing of one of these takes it out of the pool at once.
@@ -85,6 +86,15 @@ def observe(
             _quarantine(session, address, "; ".join(_details(said, flags)), by_hand=False)
     elif not silent:
         _clean(session, settings, address)
+    if flags != before and address.state is AddressState.ASSIGNED:
+        _tell_mta(session, address)
+
+
+def _tell_mta(session: Session, address: Address) -> None:
+    """Which addresses a cluster sends from depends on it. Last: hosts are locked after the rest."""
+    host = session.get_one(Host, address.host_id)
+    if host.cluster_id is not None:
+        wake(session, [host.id])
 
 
 def _verdict(said: dict[str, Listing], flags: set[str], silent: set[str]) -> Verdict:

@@ -17,7 +17,15 @@ from orchestrator.models import Address, AddressState, Host, utcnow
 from orchestrator.proofs import Proofs
 from orchestrator.publication import Publication
 from orchestrator.reputation import Reputation
-from orchestrator.services import addresses, conditions, departures, history, hosts, reputation
+from orchestrator.services import (
+    addresses,
+    clusters,
+    conditions,
+    departures,
+    history,
+    hosts,
+    reputation,
+)
 
 ZONE = "bl.lists.net"
 IP, NAME = "198.51.100.21", "ip-198-51-100-21.fleetlab.net"
@@ -165,6 +173,37 @@ def test_a_tenants_address_serves_on_and_is_told_of(world: World) -> None:
     with db.reading(world.store.engine) as session:
         listed = history.of(session, IP)[-1]
         assert (str(listed.event), listed.workspace, listed.host) == ("listed", "acme", "mx1")
+
+
+@pytest.mark.parametrize("is_mta", [True, False])
+def test_an_mta_is_told_when_one_of_its_addresses_is_listed_or_delisted(
+    world: World, is_mta: bool
+) -> None:
+    store, later = world.store, utcnow() + timedelta(days=1)
+    store.pool(world.host, IP)
+    workspace = store.workspace()
+    (address,) = store.assign(workspace)
+    if is_mta:
+        with db.writing(store.engine) as session:
+            cluster = clusters.create(session, store.settings, workspace, region="lab-1")
+            clusters.add_mta(session, cluster, session.get_one(Host, world.host.id))
+
+    def wakes() -> bool:
+        with db.writing(store.engine) as session:
+            session.get_one(Host, world.host.id).due_at = later
+        world.check(address)
+        with db.reading(store.engine) as session:
+            return session.get_one(Host, world.host.id).due_at < later
+
+    assert not wakes()
+    world.enlist()
+    assert wakes() is is_mta
+    assert not wakes(), "nothing is new"
+    world.dns.broken = {ZONE}
+    assert not wakes(), "nobody says otherwise"
+    world.dns.broken = set()
+    world.enlist(listed=False)
+    assert wakes() is is_mta
 
 
 @pytest.mark.parametrize("listed", [True, False])
