@@ -10,6 +10,7 @@ from orchestrator import payments
 from orchestrator.dns import resolver
 from orchestrator.egress import Egress
 from orchestrator.fleet import Fleet
+from orchestrator.leaving import Leaving
 from orchestrator.mail.receiver import ProbeReceiver
 from orchestrator.mover import Mover
 from orchestrator.postman import Postman
@@ -46,6 +47,7 @@ class ControlPlane:
         self.reputation = Reputation(engine, settings, self.resolver)
         self.egress = Egress(engine, settings, self.fleet)
         self.mover = Mover(engine, settings, self.fleet)
+        self.leaving = Leaving(engine, self.fleet)
         self.renewals = Renewals(engine, settings, vault, self.resolver)
         self.payments = payments.from_settings(engine, settings)
         self._zones = ZoneHosting(engine, settings, vault) if settings.zone_server else None

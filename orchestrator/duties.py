@@ -132,6 +132,7 @@ def chores(control: ControlPlane) -> list[Chore]:
         Chore("abandoned records", 5, control.publication.abandon),
         Chore("rotate keys", 60, rotate),
         Chore("rollout", 1, control.rollouts.step),
+        Chore("leaving hosts", 2, control.leaving.step),
         Chore("registrar's messages", settings.registrar_interval, control.purchases.read_notices),
         Chore("tidy", 15, tidy),
         Chore("forget history", 600, forget),

@@ -2,13 +2,18 @@
 
 import json
 from collections.abc import Collection
+from typing import Any
 
 from orchestrator.conditions import Reason
 from orchestrator.hosts.errors import HostError
 from orchestrator.hosts.ssh import Completed, Pool, SshTarget
 
-#: The host looks through its queue itself: only the lines that may matter travel.
-FIND = 'wanted=$(cat); found=$(postqueue -j) && printf "%s\\n" "$found" | grep -F -- "$wanted" || :'
+#: The host looks through its queue itself: only the lines that may matter travel. A queue that
+#: can't be read is not an empty one.
+FIND = (
+    "wanted=$(cat); found=$(postqueue -j) || exit; "
+    'printf %s "$found" | grep -iF -- "$wanted" || [ $? = 1 ]'
+)
 TRY = "xargs -r -n 1 postqueue -i"
 
 
@@ -23,15 +28,32 @@ def length(pool: Pool, target: SshTarget) -> int:
 def waiting(pool: Pool, target: SshTarget, emails: Collection[str]) -> list[str]:
     """The queue ids of the messages from or to any of these mailboxes.
 
-    :raises HostError: Unreachable, HostKeyChanged, SshKeyRefused or TimedOut.
+    :raises HostError: Unreachable, HostKeyChanged, SshKeyRefused or TimedOut; ApplyFailed when
+        the host can't tell.
     """
     if not emails:
         return []
     # With an extension the address has no closing quote where the local part ends.
     patterns = [part for email in emails for part in (f'"{email}"', f'"{email.split("@")[0]}+')]
-    answer = _run(pool, target, FIND, "\n".join(patterns))
-    messages = [json.loads(line) for line in answer.stdout.splitlines()]
+    messages = _find(pool, target, patterns)
     return [message["queue_id"] for message in messages if _parties(message) & set(emails)]
+
+
+def sent_as(pool: Pool, target: SshTarget, domains: Collection[str]) -> int:
+    """How many messages have a sender in one of these domains.
+
+    :raises HostError: as ``waiting``.
+    """
+    if not domains:
+        return 0
+    messages = _find(pool, target, [f'@{domain}"' for domain in domains])
+    senders = [message["sender"].lower().rpartition("@")[2] for message in messages]
+    return sum(domain in domains for domain in senders)
+
+
+def _find(pool: Pool, target: SshTarget, patterns: Collection[str]) -> list[dict[str, Any]]:
+    answer = _run(pool, target, FIND, "\n".join(patterns))
+    return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
 def deliver(pool: Pool, target: SshTarget, queue_ids: Collection[str]) -> None:

@@ -1,6 +1,7 @@
 """Dedicated IPs: the pool, and which workspace has which."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -101,6 +102,20 @@ def take(session: Session, workspace: Workspace, address: Address) -> None:
     """
     if not _take(session, address, workspace):
         raise Unavailable(f"{address.ip} is no longer free")
+
+
+def least_used(session: Session, among: Sequence[Host], version: int) -> Host:
+    """The host with the fewest assigned addresses, of those that have a free one.
+
+    :raises Unavailable: when none of them has.
+    """
+    load = _assigned_per_host(session)
+    able = {address.host_id for address in _free(session, version, None)}
+    fit = [host for host in among if host.id in able]
+    if not fit:
+        names = ", ".join(host.name for host in among)
+        raise Unavailable(f"no free IPv{version} address is available on {names}")
+    return min(fit, key=lambda host: (load[host.id], host.name))
 
 
 def _assigned_per_host(session: Session) -> Counter[UUID]:

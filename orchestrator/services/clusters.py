@@ -2,9 +2,11 @@
 
 import secrets
 import string
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import zip_longest
 from typing import Literal, NamedTuple
+from uuid import UUID
 
 from sqlmodel import Session, col, select
 
@@ -15,6 +17,7 @@ from orchestrator.models import (
     Address,
     AddressState,
     Cluster,
+    Condition,
     Credential,
     Domain,
     Host,
@@ -31,6 +34,7 @@ _ALPHABET = "bcdfghjklmnpqrstvwxyz" + string.digits
 SLUG_LENGTH = 8
 
 ClusterStatus = Literal["active", "provisioning"]
+MtaState = Literal["active", "provisioning", "leaving"]
 
 
 class Outbound(NamedTuple):
@@ -107,20 +111,34 @@ def get_by_slug(session: Session, slug: str) -> Cluster:
 
 def status(session: Session, cluster: Cluster) -> ClusterStatus:
     """Active once one of its MTAs was seen converged since it joined."""
-    rows = hosts(session, cluster)
+    states = mta_states(session, hosts(session, cluster))
+    return "active" if "active" in states.values() else "provisioning"
+
+
+def mta_states(session: Session, rows: Sequence[Host]) -> dict[UUID, MtaState]:
+    """How far each of these hosts is as an MTA of its cluster, by the host's id."""
     seen = conditions.get_all(session, [host.id for host in rows])
-    for host in rows:
-        row = seen.get((host.id, Type.CONVERGED))
-        converged = row is not None and row.known is Status.TRUE
-        if converged and host.applied_at and host.joined_at and host.applied_at > host.joined_at:
-            return "active"
+    return {host.id: _mta_state(host, seen.get((host.id, Type.CONVERGED))) for host in rows}
+
+
+def _mta_state(host: Host, seen: Condition | None) -> MtaState:
+    if host.leaving_since is not None:
+        return "leaving"
+    converged = seen is not None and seen.known is Status.TRUE
+    if converged and host.applied_at and host.joined_at and host.applied_at > host.joined_at:
+        return "active"
     return "provisioning"
+
+
+def members(session: Session, cluster: Cluster) -> list[Host]:
+    """The hosts of the cluster, by name: also those that leave it."""
+    rows = select(Host).where(Host.cluster_id == cluster.id)
+    return list(session.exec(rows.order_by(Host.name)))
 
 
 def hosts(session: Session, cluster: Cluster) -> list[Host]:
     """The hosts that take the cluster's submissions, by name: not those that leave it."""
-    rows = select(Host).where(Host.cluster_id == cluster.id, col(Host.leaving_since).is_(None))
-    return list(session.exec(rows.order_by(Host.name)))
+    return [host for host in members(session, cluster) if host.leaving_since is None]
 
 
 def mtas(session: Session, cluster: Cluster) -> list[Mta]:

@@ -3,11 +3,14 @@
 What an operator may ask for; how a move then goes on is in ``relocations``.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from orchestrator import transit
 from orchestrator.errors import Conflict, NotFound
@@ -142,19 +145,47 @@ def evacuate(
     assigned = select(Address).where(
         Address.host_id == host.id, Address.state == AddressState.ASSIGNED
     )
-    # All that will be changed for any of the tenants, in order (see ``db``).
-    tenants = {row.workspace_id for row in session.exec(assigned) if row.workspace_id}
-    lock(session, Workspace, tenants)
-    wake_dns(session, *tenants)
-    lock(session, Host, session.exec(select(Host.id)).all())
+    _lock(session, {row.workspace_id for row in session.exec(assigned) if row.workspace_id})
     hosts.drain(session, host)
     return [
         start(session, address, to_host=to_host, ignore_dns=ignore_dns)
-        for address in session.exec(
-            assigned.order_by(Address.ip), execution_options={"populate_existing": True}
-        ).all()
-        if transit.of_address(session, address.id) is None
+        for address in _still(session, assigned)
     ]
+
+
+def hand_over(
+    session: Session, host: Host, workspace: Workspace, targets: Sequence[Host]
+) -> list[Move]:
+    """Move the workspace's assigned addresses of a host to the least used of the targets.
+
+    Those that move already are left to it.
+
+    :raises Unavailable: when the targets lack addresses; the caller's transaction must then be
+        undone.
+    """
+    _lock(session, {workspace.id})
+    assigned = select(Address).where(
+        Address.host_id == host.id,
+        Address.workspace_id == workspace.id,
+        Address.state == AddressState.ASSIGNED,
+    )
+    return [
+        start(session, address, to_host=addresses.least_used(session, targets, address.version))
+        for address in _still(session, assigned)
+    ]
+
+
+def _lock(session: Session, tenants: Collection[UUID]) -> None:
+    """Lock all that moves of several addresses will change, in order (see ``db``)."""
+    lock(session, Workspace, tenants)
+    wake_dns(session, *tenants)
+    lock(session, Host, session.exec(select(Host.id)).all())
+
+
+def _still(session: Session, rows: SelectOfScalar[Address]) -> list[Address]:
+    """Those that don't take part in a move, as they are now that they are locked."""
+    found = session.exec(rows.order_by(Address.ip), execution_options={"populate_existing": True})
+    return [row for row in found.all() if transit.of_address(session, row.id) is None]
 
 
 def cancel(session: Session, source: Address) -> Move:
