@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import ResponseSpec
 from litestar.types import ExceptionHandlersMap
 from sqlalchemy.exc import OperationalError
@@ -27,6 +27,8 @@ from orchestrator.errors import (
 RETRY_SECONDS = 5
 #: The field of what is wrong with the request, but with no field of its body.
 REQUEST = "request"
+#: That of what is no JSON object.
+BODY = "body"
 
 logger = logging.getLogger("mailfleet.api")
 
@@ -75,6 +77,8 @@ def _sentence(field: str, text: str) -> str:
     # The core's messages begin with the field's name, or are sentences already.
     if text.startswith(f"{field} "):
         text = f"The {spoken(field)} field{text.removeprefix(field)}"
+    elif field in {BODY, REQUEST}:
+        text = text[0].upper() + text[1:]
     return text if text.endswith(".") else f"{text}."
 
 
@@ -86,6 +90,9 @@ def handle_http(request: AnyRequest, error: HTTPException) -> Response[Failure]:
         case 405:
             headers = {"Allow": (error.headers or {}).get("allow", "")}
             return _answer(405, "The method is not supported for this route.", headers)
+        case 400 if isinstance(error, ValidationException):
+            # Litestar looks into no body that is empty; what is in one is checked by ourselves.
+            return _refuse({BODY: "The request body is empty."})
         case 413:
             return _answer(413, "The request body is too large.")
         case status if 400 <= status < 500:

@@ -57,7 +57,7 @@ def _faults(shape: Any, body: dict[str, Any]) -> Iterator[tuple[str, str]]:
     assert isinstance(described, inspect.StructType)
     for field in described.fields:
         name = field.encode_name
-        if field.required and body.get(name) in {None, ""}:
+        if field.required and body.get(name) in (None, ""):
             yield name, f"The {spoken(name)} field is required."
         elif name in body:
             yield from _mistyped(name, field.type, body[name])
