@@ -136,11 +136,13 @@ class CredentialSpec:
 class ClusterSpec:
     """What the host does as an MTA of a cluster.
 
-    ``domains`` are the proven ones. What is sent as them and is not bound to one address leaves
-    from the ``egress_ips``, each as often as the others, and at most at the ``pace``.
+    ``domains`` are the proven ones, ``former_domains`` those deleted of which mail may be queued.
+    What is sent as them and is not bound to one address leaves from the ``egress_ips``, from each
+    as often as from the others, and not faster than the ``pace``.
     """
 
     domains: tuple[str, ...]
+    former_domains: tuple[str, ...]
     credentials: tuple[CredentialSpec, ...]
     egress_ips: tuple[str, ...]
     pace: Pace | None = None

@@ -158,7 +158,8 @@ def daemon_digests(files: Sequence[RenderedFile]) -> dict[str, str]:
 
 def sessions_digest(files: Sequence[RenderedFile], required: Requirements) -> str:
     """A digest of the logins that sessions may have begun with."""
-    return next((file.digest for file in files if file.path == required.logins), "")
+    found = sorted(f"{file.path} {file.digest}" for file in files if file.path in required.logins)
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
 def compare(
@@ -192,7 +193,7 @@ def compare(
         # Where the password file itself changes, that says it.
         *(
             [Change(Action.CUT, SESSIONS, "logins have changed")]
-            if sessions and all(file.path != required.logins for file, _ in changed)
+            if sessions and all(file.path not in required.logins for file, _ in changed)
             else []
         ),
         *(Change(Action.DELETE, store.home, "the mailbox is deleted") for store in left),

@@ -20,12 +20,13 @@ from orchestrator.dns.records import (
     address_records,
     dkim_name,
     host_records,
+    name_records,
 )
 from orchestrator.dns.resolver import Resolver
 from orchestrator.dns.verification import Observation, gather, negative_ttl, verify_ptr
-from orchestrator.models import Address, DkimKey, DkimState, Domain, Host, utcnow
+from orchestrator.models import Address, Cluster, DkimKey, DkimState, Domain, Host, utcnow
 from orchestrator.publication import Publication
-from orchestrator.services import conditions, dkim_rotation, domains, ledger, reputation
+from orchestrator.services import clusters, conditions, dkim_rotation, domains, ledger, reputation
 from orchestrator.services.rows import lock_name
 from orchestrator.services.wake import wake_cluster, wake_workspace
 from orchestrator.settings import Settings
@@ -139,6 +140,8 @@ class Proofs:
     def check_host_names(self, host_id: UUID) -> list[Observation]:
         """Publish and verify the names of a host and of its addresses, forwards and back.
 
+        The name of the cluster that it is of stands for all of the cluster's MTAs.
+
         :returns: what was seen of each.
         """
         with reading(self._engine) as session:
@@ -150,6 +153,10 @@ class Proofs:
             subjects += [(row.id, row.ip, row.ptr_name) for row in rows]
             records = {row.id: address_records(row.ip, row.ptr_name) for row in rows}
             records[host.id] = host_records(host.hostname, [host.address])
+            if host.cluster_id is not None:
+                cluster = session.get_one(Cluster, host.cluster_id)
+                addresses = [mta.address for mta in clusters.hosts(session, cluster)]
+                records[cluster.id] = name_records(cluster.hostname, addresses)
         wanted = {record: key for key, of_subject in records.items() for record in of_subject}
         published = self._publication.publish(wanted, None)
         seen = [(s, verify_ptr(self._resolver, ip, name)) for s, ip, name in subjects]

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
-from orchestrator import secrets, transit
+from orchestrator import clusterspec, secrets, transit
 from orchestrator.errors import ConfigurationError
 from orchestrator.hostspec import (
     AddressSpec,
@@ -25,6 +25,7 @@ from orchestrator.models import (
     AddressState,
     Alias,
     Certificate,
+    Cluster,
     DkimKey,
     DkimState,
     Domain,
@@ -62,24 +63,27 @@ def mail_hosts(session: Session, workspace_id: UUID | None) -> list[Host]:
 
 @dataclass(frozen=True)
 class Carried:
-    """What a host has of its own: its addresses by IP, and the certificate it serves with."""
+    """What a host has of its own: its addresses by IP, its certificate, the cluster it is of."""
 
     hostname: str
     addresses: Sequence[Address]
     certificate: Certificate | None
+    cluster: Cluster | None = None
 
     @property
     def certificate_names(self) -> list[str]:
-        """What clients may call it: its name, its addresses' names, and the IPs themselves."""
+        """What clients may call it: its names, its addresses' names, and the IPs themselves."""
+        own = [self.hostname, *([self.cluster.hostname] if self.cluster else [])]
         ips = [address.ip for address in self.addresses]
-        return [self.hostname, *(address.ptr_name for address in self.addresses), *ips]
+        return [*own, *(address.ptr_name for address in self.addresses), *ips]
 
 
 def carried(session: Session, host: Host) -> Carried:
     """Look up what the host has of its own."""
     addresses = select(Address).where(Address.host_id == host.id).order_by(Address.ip)
     found = session.exec(addresses).all()
-    return Carried(host.hostname, found, certificate_of(session, host.id))
+    cluster = session.get_one(Cluster, host.cluster_id) if host.cluster_id else None
+    return Carried(host.hostname, found, certificate_of(session, host.id), cluster)
 
 
 def certificate_of(session: Session, host_id: UUID) -> Certificate | None:
@@ -108,6 +112,8 @@ def build(
         yet, or the master key does not open its secrets.
     """
     domains = _domains(session, host, own.addresses)
+    sending = clusterspec.domains(session, own.cluster)
+    cluster = clusterspec.build(session, host, own.cluster, sending, own.addresses)
     specs = tuple(AddressSpec(a.ip, a.ptr_name) for a in own.addresses)
     local, remote = _mailboxes(session, host, domains)
     return HostSpec(
@@ -116,7 +122,7 @@ def build(
         address=host.address,
         addresses=specs,
         domains=tuple(domain.name for domain in domains if domain.host_id is None),
-        dkim_keys=_dkim_keys(session, vault, domains),
+        dkim_keys=_dkim_keys(session, vault, domains + sending),
         mailboxes=local,
         remote_mailboxes=remote,
         probes=tuple(ProbeSpec(probe_sender(s, host.hostname), s.ip) for s in specs),
@@ -125,6 +131,7 @@ def build(
         purges=_purges(
             session, own.addresses, {m.store for m in local} | {m.store for m in remote}
         ),
+        cluster=cluster,
     )
 
 
@@ -142,6 +149,7 @@ def _domains(session: Session, host: Host, addresses: Sequence[Address]) -> list
     tenants = {a.workspace_id for a in addresses if a.state == AddressState.ASSIGNED}
     rows = select(Domain).where(
         col(Domain.workspace_id).in_(tenants) | (col(Domain.host_id) == host.id),
+        col(Domain.cluster_id).is_(None),
         col(Domain.verified_at).is_not(None),
         col(Domain.deleted_at).is_(None),
     )
@@ -149,18 +157,27 @@ def _domains(session: Session, host: Host, addresses: Sequence[Address]) -> list
 
 
 def _dkim_keys(session: Session, vault: Vault, domains: list[Domain]) -> tuple[DkimKeySpec, ...]:
-    names = {domain.id: domain.name for domain in domains}
+    held = {domain.id: domain for domain in domains}
     rows = select(DkimKey).where(
-        col(DkimKey.domain_id).in_(names), DkimKey.state != DkimState.PENDING
+        col(DkimKey.domain_id).in_(held), DkimKey.state != DkimState.PENDING
     )
+    found = session.exec(rows).all()
+    # A name that the workspace has beside its cluster's is signed with the former's key.
+    own = {
+        held[row.domain_id].name
+        for row in found
+        if row.state is DkimState.ACTIVE and held[row.domain_id].cluster_id is None
+    }
     keys = [
         DkimKeySpec(
-            names[row.domain_id],
+            domain.name,
             row.selector,
             vault.decrypt(row.private_key),
-            signs=row.state is DkimState.ACTIVE,
+            signs=row.state is DkimState.ACTIVE
+            and (domain.cluster_id is None or domain.name not in own),
         )
-        for row in session.exec(rows)
+        for row in found
+        if (domain := held[row.domain_id])
     ]
     return tuple(sorted(keys, key=lambda key: (key.domain, key.selector)))
 

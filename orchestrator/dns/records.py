@@ -194,6 +194,14 @@ def address_records(ip: str, name: str) -> list[ExpectedRecord]:
     ]
 
 
+def name_records(name: str, ips: Iterable[str]) -> list[ExpectedRecord]:
+    """The A or AAAA records of a name that stands for several machines; they have no PTR to it."""
+    return [
+        ExpectedRecord(Purpose.NAME, "AAAA" if ":" in ip else "A", fqdn(name), ip)
+        for ip in canonical_ips(ips)
+    ]
+
+
 def host_records(hostname: str, ips: Sequence[str]) -> list[ExpectedRecord]:
     """The A/AAAA records of a host's own name, and the PTR of each of its own addresses.
 

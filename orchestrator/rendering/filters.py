@@ -19,6 +19,7 @@ _FQDN = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}")
 _LOCAL_PART = r"[a-z0-9_](?:[a-z0-9_='-]|\.(?=[a-z0-9_='-]))*"
 _EMAIL = re.compile(rf"(?=.{{1,64}}@){_LOCAL_PART}@(?=.{{1,253}}\Z)(?:{_LABEL}\.)+{_LABEL}")
 _SELECTOR = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_LOGIN = re.compile(r"[a-z0-9+=,.@_-]{1,255}")
 _DIRECTORY = re.compile(r"[0-9a-f]*")
 _TRANSPORT = re.compile(r"out-[0-9a-f-]+")
 # crypt(5) and Dovecot's schemes; ":" separates fields and "%" starts a Dovecot variable.
@@ -51,6 +52,23 @@ def ip(value: object) -> str:
 def directory(value: object) -> str:
     """The name of a workspace's directory of mail; empty for none."""
     return _match("directory", _DIRECTORY, value, 32)
+
+
+def login(value: object) -> str:
+    """The lower-case user of a credential: nothing that separates fields, lines or columns."""
+    return _match("login", _LOGIN, value, 255)
+
+
+def network(value: object) -> str:
+    """A network in CIDR notation, or an address, in canonical form."""
+    text = value if isinstance(value, str) else ""
+    try:
+        parsed = ipaddress.ip_network(text)
+    except ValueError:
+        parsed = None
+    if parsed is None or text not in (str(parsed), str(parsed.network_address)) or "%" in text:
+        raise Invalid("a value is not a network in canonical form")
+    return text
 
 
 def selector(value: object) -> str:
@@ -92,5 +110,16 @@ def _match(what: str, pattern: re.Pattern[str], value: object, limit: int) -> st
 #: By the name under which templates use them.
 FILTERS: dict[str, Callable[[Any], Any]] = {
     function.__name__: function
-    for function in (fqdn, email, ip, selector, transport, password_hash, pem, positive)
+    for function in (
+        fqdn,
+        email,
+        ip,
+        login,
+        network,
+        selector,
+        transport,
+        password_hash,
+        pem,
+        positive,
+    )
 }

@@ -9,6 +9,8 @@ from jinja2 import Environment, TemplateError
 
 from orchestrator.errors import Invalid, OrchestratorError
 from orchestrator.hostspec import (
+    ClusterSpec,
+    DaemonName,
     DkimKeySpec,
     HostSpec,
     MailboxSpec,
@@ -33,7 +35,7 @@ class _File:
     """How a file stands on the host; see RenderedFile."""
 
     path: str
-    daemon: Literal["postfix", "dovecot", "opendkim"] | None
+    daemon: DaemonName | None
     group: str = "root"
     mode: int = 0o644
     secret: bool = False
@@ -49,6 +51,10 @@ def _table(name: str, daemon: Literal["postfix"] | None = None) -> _File:
 # The certificate is read when the daemons start or reload. Its digest stands in main.cf and in
 # dovecot.conf, so that a new one reloads both; the files themselves name no daemon.
 _FILES = (
+    # Read by the daemon at each message.
+    _File("/etc/mailfleet/pace", None),
+    _File("/usr/local/lib/mailfleet/pace", "mailfleet-pace", mode=0o755),
+    _File("/etc/systemd/system/mailfleet-pace.service", "mailfleet-pace"),
     _File("/etc/mailfleet/tls/cert.pem", None),
     _File("/etc/mailfleet/tls/key.pem", None, mode=0o600, secret=True),
     _File("/etc/postfix/main.cf", "postfix"),
@@ -56,6 +62,7 @@ _FILES = (
     _File("/etc/postfix/submission_headers", "postfix"),
     _File("/etc/postfix/reject_footer", "postfix"),
     _table("aliases"),
+    _table("cluster_domains", "postfix"),
     _table("domains", "postfix"),
     _table("mailboxes"),
     _table("sender_login"),
@@ -65,12 +72,18 @@ _FILES = (
     # Dovecot looks at a password file's mtime at each login.
     _File("/etc/dovecot/users", None, group="dovecot", mode=0o640, secret=True),
     _File("/etc/dovecot/system-users", None, group="dovecot", mode=0o640),
+    _File("/etc/dovecot/credentials", None, group="dovecot", mode=0o640, secret=True),
     _File("/etc/opendkim.conf", "opendkim"),
     _File("/etc/opendkim/policy.lua", "opendkim"),
+    # Read by policy.lua at each message.
+    _File("/etc/opendkim/credentials", None, group="opendkim", mode=0o640),
     _File("/etc/opendkim/key_table", "opendkim"),
     _File("/etc/opendkim/signing_table", "opendkim"),
 )
 
+
+#: Of a host that is no MTA of a cluster.
+NO_CLUSTER = ClusterSpec(domains=(), former_domains=(), credentials=(), egress_ips=())
 
 #: What a faulty template raises: Jinja passes on what its expressions do.
 _FAULTS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
@@ -100,6 +113,8 @@ def render(spec: HostSpec, templates: TemplateSet | None = None) -> list[Rendere
         "transports": {address.ip: address.transport for address in spec.addresses},
         "compatibility_level": COMPATIBILITY_LEVEL[spec.os],
         "certificate_digest": _certificate_digest(spec),
+        "cluster": spec.cluster or NO_CLUSTER,
+        "rotation": _rotation(spec),
         "home": _home,
         "key_path": _key_path,
         "quota": quota,
@@ -148,6 +163,7 @@ def _check(spec: HostSpec) -> None:
         raise Invalid(f"there are no templates for {spec.os!r}")
     own = {address.ip for address in spec.addresses}
     used = {m.egress_ip for m in spec.mailboxes} | {p.egress_ip for p in spec.probes}
+    used |= set(spec.cluster.egress_ips if spec.cluster else ())
     if not used | {m.former_ip for m in spec.remote_mailboxes if m.former_ip} <= own:
         raise Invalid("a sender leaves from an address that the host does not have")
     boxes: list[MailboxSpec | RemoteMailboxSpec] = [*spec.mailboxes, *spec.remote_mailboxes]
@@ -161,6 +177,16 @@ def _check(spec: HostSpec) -> None:
         raise Invalid("two keys sign for one domain")
     if {email.rpartition("@")[2] for email in emails} - set(spec.domains):
         raise Invalid("a mailbox belongs to a domain that the host does not accept mail for")
+
+
+def _rotation(spec: HostSpec) -> str:
+    """What follows in Postfix's list of sender-dependent transports (pipemap, randmap)."""
+    egress = set(spec.cluster.egress_ips if spec.cluster else ())
+    if not egress:
+        return ""
+    names = [address.transport for address in spec.addresses if address.ip in egress]
+    choices = ", ".join(f"{filters.transport(name)}:" for name in names)
+    return f", pipemap:{{hash:/etc/postfix/tables/cluster_domains, randmap:{{{choices}}}}}"
 
 
 def _signing_keys(spec: HostSpec) -> list[DkimKeySpec]:

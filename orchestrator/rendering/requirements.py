@@ -57,7 +57,7 @@ class Requirements:
     ``trees`` every file is ours; ``units`` and ``reload`` are by daemon. A reload starts a
     daemon that is not running. ``entries`` are files whose lines tell how much a host serves;
     ``seconds`` those that a daemon looks at once in a whole second at most, without a reload.
-    ``logins`` is the password file: sessions of logins that it has no more are cut.
+    ``logins`` are the password files: sessions of logins that they have no more are cut.
     """
 
     packages: tuple[str, ...]
@@ -68,7 +68,7 @@ class Requirements:
     units: Mapping[str, str]
     entries: tuple[str, ...]
     seconds: tuple[str, ...]
-    logins: str
+    logins: tuple[str, ...]
     reload: Mapping[str, str]
     smoke: str
 
@@ -116,6 +116,7 @@ _PARSERS = {
         "/etc/postfix/reject_footer",
     ),
     "dovecot": ("/etc/dovecot/dovecot.conf",),
+    "pace": ("/usr/local/lib/mailfleet/",),
     "opendkim": (
         "/etc/opendkim.conf",
         "/etc/opendkim/policy.lua",
@@ -146,7 +147,9 @@ def _script(name: str) -> str:
 def _reload(daemon: str, unit: str) -> str:
     # Sockets and group memberships are taken up at start only, so that the first time it is a
     # restart of what the package started. Later a reload keeps connections and mail flowing.
+    # systemd reads a unit that is ours only when it is told to.
     return (
+        f"{'systemctl daemon-reload; ' if daemon == 'mailfleet-pace' else ''}"
         f"if [ -e /var/lib/mailfleet/applied/{daemon} ] && systemctl is-enabled --quiet {daemon}; "
         f"then systemctl reload-or-restart {unit}; "
         f"else systemctl enable --quiet {daemon}; systemctl restart {unit}; "
@@ -155,7 +158,12 @@ def _reload(daemon: str, unit: str) -> str:
 
 
 def _debian(postfix_unit: str) -> Requirements:
-    units = {"postfix": postfix_unit, "dovecot": "dovecot.service", "opendkim": "opendkim.service"}
+    units = {
+        "postfix": postfix_unit,
+        "dovecot": "dovecot.service",
+        "opendkim": "opendkim.service",
+        "mailfleet-pace": "mailfleet-pace.service",
+    }
     return Requirements(
         packages=(
             "ca-certificates",
@@ -175,16 +183,22 @@ def _debian(postfix_unit: str) -> Requirements:
             ("/etc/opendkim", "root", "root", "0755"),
             ("/etc/opendkim/keys", "root", "opendkim", "0750"),
             ("/etc/postfix/tables", "root", "root", "0755"),
+            ("/usr/local/lib/mailfleet", "root", "root", "0755"),
             # Postfix makes it at its first start, but Dovecot's sockets stand in it.
             ("/var/spool/postfix/private", "postfix", "root", "0700"),
             ("/var/vmail", "vmail", "vmail", "0700"),
         ),
-        trees=("/etc/mailfleet/tls", "/etc/opendkim"),
+        trees=("/etc/mailfleet", "/etc/opendkim", "/usr/local/lib/mailfleet"),
         units=units,
-        entries=("/etc/dovecot/users", "/etc/postfix/tables/domains", "/etc/opendkim/key_table"),
+        entries=(
+            "/etc/dovecot/users",
+            "/etc/dovecot/credentials",
+            "/etc/postfix/tables/domains",
+            "/etc/opendkim/key_table",
+        ),
         # Dovecot's passwd-file driver: whoever asked before the change answers for that second.
-        seconds=("/etc/dovecot/users",),
-        logins="/etc/dovecot/users",
+        seconds=("/etc/dovecot/users", "/etc/dovecot/credentials"),
+        logins=("/etc/dovecot/users", "/etc/dovecot/credentials"),
         reload={daemon: _reload(daemon, unit) for daemon, unit in units.items()},
         smoke=_script("smoke.sh"),
     )

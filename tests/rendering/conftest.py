@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from orchestrator.hostspec import (
     AddressSpec,
+    ClusterSpec,
+    CredentialSpec,
     DkimKeySpec,
     HostSpec,
     MailboxSpec,
@@ -27,6 +29,7 @@ from orchestrator.hostspec import (
     RemoteMailboxSpec,
     TlsSpec,
 )
+from orchestrator.pace import parse
 
 OSES: tuple[OsName, ...] = ("debian12", "debian13")
 INVENTORY = Path(__file__).parents[2] / "inventory" / "lab.toml"
@@ -80,6 +83,22 @@ def make_spec(
         tls=TlsSpec(certificate, key),
         message_size_limit=26_214_400,
         purges=(MailStore("late@acme-mail.net"),),
+        cluster=ClusterSpec(
+            domains=("news.acme-mail.net", "xn--bcher-kva.org"),
+            former_domains=("old.acme-mail.net",),
+            credentials=(
+                CredentialSpec("app+1@acme,x=y", PASSWORD_HASH),
+                CredentialSpec("nobody", PASSWORD_HASH, domains=()),
+                CredentialSpec(
+                    "webapp-production",
+                    PASSWORD_HASH,
+                    domains=("news.acme-mail.net",),
+                    networks=("203.0.113.0/24", "198.51.100.5", "2001:db8::/32"),
+                ),
+            ),
+            egress_ips=("198.51.100.21", "198.51.100.22"),
+            pace=parse("10/10s,max_burst=3"),
+        ),
     )
 
 

@@ -88,5 +88,6 @@ def test_a_host_without_tenants_renders(spec: HostSpec) -> None:
         mailboxes=(),
         remote_mailboxes=(),
         probes=(),
+        cluster=None,
     )
     assert "out-" not in by_path(bare)["/etc/postfix/master.cf"].content

@@ -18,7 +18,8 @@ log=$(mktemp /run/mailfleet.XXXXXX) || exit 1
 state=/var/lib/mailfleet
 undo=$state/undo
 users=/etc/dovecot/users
-# The password file that live sessions go by; and which connections of submission, by the
+credentials=/etc/dovecot/credentials
+# The logins that live sessions go by, with their hashes; and which connections of submission, by the
 # client's port, which logins can't use any more (read by OpenDKIM's policy.lua).
 logins=$state/logins
 cut=/run/mailfleet/cut
@@ -171,17 +172,23 @@ reload() { sh -eu "$stage/reload"; }
 
 smoke() { sh -eu "$stage/smoke"; }
 
+# Every login as Postfix knows it: those of credentials have a "~" before them.
+accounts() {
+  cat $users
+  [ ! -e $credentials ] || sed -n 's/^[^#]/~&/p' $credentials
+}
+
 # Whoever's password is another, or who has none any more, is cut off. What does not end now
 # is seen by the next probe: that daemons run what they must is no less true.
 sessions() {
   [ -e "$stage/digests/sessions" ] && [ -e "$logins" ] || return 0
   awk -F: 'NR == FNR { is[$1] = $2; next } !/^#/ && is[$1] != $2 { print $1 }' \
-    $users $logins >"$stage/revoked" || return 1
+    <(accounts) $logins >"$stage/revoked" || return 1
   [ -s "$stage/revoked" ] || return 0
   disconnect
   # Dovecot looks at the file once a second at most: until then old passwords let clients in.
   local changed wait try
-  changed=$(stat -c %Z $users) || return 1
+  changed=$(stat -c %Z $users $credentials 2>/dev/null | sort -n | tail -n 1)
   wait=$(((changed + 1) * 1000000 + 10000 - ${EPOCHREALTIME/./}))
   [ "$wait" -le 0 ] || [ "$wait" -gt 1100000 ] || sleep "$((wait / 1000000)).$(printf %06d $((wait % 1000000)))"
   for try in {1..20}; do
@@ -220,7 +227,7 @@ commit() {
   cat "$stage/placed" "$stage/gone" 2>/dev/null | sed "s,\$,$old," | xargs -r -d '\n' rm -f
   ls $undo | sort -rn | tail -n +$((kept + 1)) | sed "s,^,$undo/," | xargs -r -d '\n' rm -rf
   # Last: with an older one somebody is cut off once more, with a newer one not at all.
-  [ ! -e "$stage/digests/sessions" ] || { cp $users $logins.new && mv -f $logins.new $logins; }
+  [ ! -e "$stage/digests/sessions" ] || { accounts >$logins.new && mv -f $logins.new $logins; }
 }
 
 # All is in force: nothing in here may have it put back. Mail that stays is seen by the next probe.

@@ -27,7 +27,7 @@ printf 'user\t%s\n' "$EUID"
 generation=0
 [ ! -r $state/generation ] || read -r generation <$state/generation
 printf 'generation\t%s\n' "${generation:-0}"
-for daemon in postfix dovecot opendkim sessions; do
+for daemon in postfix dovecot opendkim mailfleet-pace sessions; do
   digest=
   [ ! -r $state/applied/$daemon ] || read -r digest <$state/applied/$daemon
   printf 'applied\t%s\t%s\n' "$daemon" "$digest"

@@ -1,8 +1,9 @@
 -- Managed by Mailfleet: changes made here are put back.
 --
 -- Run by OpenDKIM (SetupPolicyScript, opendkim-lua(3)) once the header is complete. Mail from an
--- authenticated client passes only if From is exactly one address and that address is the
--- envelope's sender, which Postfix has compared with the login. The grammar is RFC 5322 section
+-- mailbox's owner passes only if From is exactly one address and that address is the envelope's
+-- sender, which Postfix has compared with the login. Mail from a credential passes only from its
+-- networks, and if envelope and From are both of its domains, as they are now. The grammar is RFC 5322 section
 -- 3.4 without its obsolete forms: what two readers could understand differently is refused.
 -- An error in here is a temporary failure for the client: nothing passes unchecked.
 
@@ -98,18 +99,82 @@ local function address(header)
   return text:match("^%s*(" .. ADDRESS .. ")%s*$")
 end
 
-local function check(sender)
+-- What is wrong with the author and the agent of the message; allowed says who may be either.
+local function check(allowed)
   local from = odkim.get_header(ctx, "From", 0)
   if not from then return "no From header" end
   if odkim.get_header(ctx, "From", 1) then return "several From headers" end
   local author = address(from)
   if not author then return "From is not exactly one address" end
-  if author:lower() ~= sender then return "From is not the envelope sender" end
+  if not allowed(author:lower()) then return "From is somebody else" end
   local agent = odkim.get_header(ctx, "Sender", 0)
   if not agent then return nil end
   if odkim.get_header(ctx, "Sender", 1) then return "several Sender headers" end
-  if (address(agent) or ""):lower() ~= sender then return "Sender is somebody else" end
+  if not allowed((address(agent) or ""):lower()) then return "Sender is somebody else" end
   return nil
+end
+
+-- An IP address in binary digits; nil where it is none (RFC 4291 section 2.2). Postfix writes
+-- "IPv6:" before one of the sixth version.
+local function bits(text)
+  text = text:gsub("^IPv6:", "")
+  local out = {}
+  local function write(number, count)
+    for place = count - 1, 0, -1 do
+      out[#out + 1] = math.floor(number / 2 ^ place) % 2 == 1 and "1" or "0"
+    end
+  end
+  if not text:find(":", 1, true) then
+    for octet in text:gmatch("%d+") do write(tonumber(octet), 8) end
+    return #out == 32 and table.concat(out) or nil
+  end
+  local head, tail = text:match("^(.-)::(.*)$")
+  local last = {}
+  for group in (tail or ""):gmatch("%x+") do last[#last + 1] = group end
+  for group in (head or text):gmatch("%x+") do write(tonumber(group, 16), 16) end
+  for _ = 1, head and 8 - #out / 16 - #last or 0 do write(0, 16) end
+  for _, group in ipairs(last) do write(tonumber(group, 16), 16) end
+  return #out == 128 and table.concat(out) or nil
+end
+
+local function within(client, network)
+  local base, length = network:match("^([^/]+)/?(%d*)$")
+  local wanted, seen = bits(base), bits(client)
+  if not wanted or not seen or #wanted ~= #seen then return false end
+  length = tonumber(length) or #wanted
+  return wanted:sub(1, length) == seen:sub(1, length)
+end
+
+local function any(list, holds)
+  for item in list:gmatch("[^,]+") do
+    if holds(item) then return true end
+  end
+  return false
+end
+
+-- What is wrong with a message of a credential. The file is read each time: what was taken from a
+-- credential is taken from its open sessions, too.
+local function misuse(login, sender, client)
+  local file = io.open("/etc/opendkim/credentials")
+  if not file then return "there are no credentials" end
+  local all, networks, domains = "", nil, nil
+  for line in file:lines() do
+    local first, rest = line:match("^(%S+) (.*)$")
+    if first == "domains" then all = rest end
+    if first == login then networks, domains = rest:match("^(%S+) (%S+)$") end
+  end
+  file:close()
+  if not networks then return "there is no such credential" end
+  if networks ~= "*" and not any(networks, function(item) return within(client, item) end) then
+    return "the client is not in its networks"
+  end
+  local function allowed(email)
+    local domain = email:match("@([^@]*)$")
+    local function same(item) return item == domain end
+    return any(all, same) and (domains == "*" or any(domains, same))
+  end
+  if not allowed(sender) then return "the envelope sender is not of its domains" end
+  return check(allowed)
 end
 
 -- Whether the login was taken from this connection: it has another password now, or none. Postfix
@@ -135,7 +200,13 @@ if login ~= "" and cut(login:lower()) then
   return
 end
 if login ~= "" or odkim.get_mtasymbol(ctx, "{daemon_name}") == "ORIGINATING" then
-  local problem = check((odkim.get_envfrom(ctx) or ""):lower())
+  local sender = (odkim.get_envfrom(ctx) or ""):lower()
+  local problem
+  if login:sub(1, 1) == "~" then
+    problem = misuse(login:lower(), sender, odkim.get_mtasymbol(ctx, "{client_addr}") or "")
+  else
+    problem = check(function(email) return email == sender end)
+  end
   if problem then
     odkim.log(ctx, "refused: " .. problem .. ", login=" .. login)
     odkim.set_result(ctx, SMFIS_REJECT)
