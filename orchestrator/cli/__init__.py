@@ -14,6 +14,7 @@ HERE = "orchestrator.cli"
         "certificates": f"{HERE}.certificates:certificates",
         "registrations": f"{HERE}.registrations:registrations",
         "zones": f"{HERE}.zones:zones",
+        "clusters": f"{HERE}.clusters:clusters",
         "workspaces": f"{HERE}.tenants:workspaces",
         "billing": f"{HERE}.billing:billing",
         "users": f"{HERE}.users:users",
