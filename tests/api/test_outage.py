@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import clusterkit
 import pytest
 from databases import PostgreSQL
 from litestar.testing import TestClient
@@ -14,7 +15,9 @@ def test_clients_are_told_to_come_back(tmp_path: Path, caplog: pytest.LogCapture
     with PostgreSQL.temporary() as server:
         server.prepare()
         store = Store(tmp_path, server.migrated())
-        bearer = {"Authorization": f"Bearer {store.key(store.workspace())}"}
+        acme = store.workspace()
+        bearer = {"Authorization": f"Bearer {store.key(acme)}"}
+        user = {"Authorization": f"Bearer {clusterkit.token(store, clusterkit.user(store, acme))}"}
         app = create_app(store.settings)
         with TestClient(app, raise_server_exceptions=False) as client:
             client.headers.update(bearer)
@@ -27,9 +30,13 @@ def test_clients_are_told_to_come_back(tmp_path: Path, caplog: pytest.LogCapture
                 answer = client.get(path)
                 assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
                 assert answer.json()["error"]["code"] == "internal_error"
+            answer = client.get("/api/v1/clusters", headers=user)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+            assert answer.json() == {"message": "Service Unavailable"}
             assert client.get("/healthz").status_code == 503
             server.start()
             assert client.get("/api/v1/me").status_code == 200
+            assert client.get("/api/v1/clusters", headers=user).status_code == 200
             assert client.get("/healthz").status_code == 200
         store.close()
     assert "no database" in caplog.text
