@@ -214,3 +214,30 @@ def test_port_bounds() -> None:
     for number in (0, -1, 65536):
         with pytest.raises(Invalid):
             validation.port(number)
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("203.0.113.5", "203.0.113.5/32"),
+        ("203.0.113.0/24", "203.0.113.0/24"),
+        ("2001:DB8::/32", "2001:db8::/32"),
+    ],
+)
+def test_networks_are_given_in_their_canonical_form(text: str, network: str) -> None:
+    assert str(validation.network(text)) == network
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "203.0.113.5/24",
+        "::ffff:203.0.113.5",
+        "fe80::1%eth0",
+        "2001:db8::1%\n0.0.0.0/0",
+        "2001:db8::1% permit/128",
+    ],
+)
+def test_what_is_no_network_of_the_internet(text: str) -> None:
+    with pytest.raises(Invalid):
+        validation.network(text)
