@@ -52,7 +52,10 @@ def parse(text: str) -> Pace:
         raise _refused("a rate for more than 31 days")
     if quantity > FASTEST * seconds:
         raise _refused(f"a rate of more than {FASTEST} messages a second")
-    return Pace(quantity, seconds, burst)
+    pace = Pace(quantity, seconds, burst)
+    if burst * pace.interval > LONGEST * 1_000_000:
+        raise _refused("a rate with a burst of what comes in more than 31 days")
+    return pace
 
 
 def _number(text: str) -> int:

@@ -26,6 +26,7 @@ def demonstrate(state_dir: Path, topology: Topology, reporter: Reporter) -> list
         url = f"http://{options.api_host}:{options.api_port}"
         token = state.path(enrol.KEY_FILE).read_text().strip()
         operator = state.password(control_plane.OPERATOR_TOKEN_FILE)
-        state.merge_json(INFO, {"api": url, "operator_token": operator, "keys": {"adbtd": token}})
+        tokens = {"adbtd": token, "unmta": state.path(enrol.USER_KEY_FILE).read_text().strip()}
+        state.merge_json(INFO, {"api": url, "operator_token": operator, "keys": tokens})
         with reporter.stage("first mail"):
             return demo.run(state, topology, url, token, reporter.note)

@@ -15,12 +15,13 @@ from orchestrator.lab.errors import LabError
 from orchestrator.lab.state import State
 from orchestrator.lab.topology import Host as Machine
 from orchestrator.lab.topology import Topology
-from orchestrator.models import Address, AddressState, Host, Workspace, Zone
-from orchestrator.secrets import Vault
-from orchestrator.services import addresses, hosts, intake, keys, workspaces, zones
+from orchestrator.models import Address, AddressState, Host, User, Workspace, Zone
+from orchestrator.secrets import Vault, new_password
+from orchestrator.services import addresses, clusters, hosts, intake, keys, users, workspaces, zones
 from orchestrator.settings import Settings
 
 KEY_FILE = "adbtd.key"
+USER_KEY_FILE = "unmta.key"
 ADMISSION_SECONDS = 60.0
 
 
@@ -39,7 +40,9 @@ def enrol(state: State, topology: Topology, options: Settings) -> None:
     with writing(engine) as session:
         for machine in topology.hosts:
             _assign(session, owner, machine)
+        _cluster(session, options, owner, topology)
     state.once(KEY_FILE, lambda: _token(engine, owner.slug))
+    state.once(USER_KEY_FILE, lambda: _user_token(engine, owner, topology))
     engine.dispose()
 
 
@@ -118,6 +121,24 @@ def _assign(session: Session, owner: Workspace, machine: Machine) -> None:
     held = select(Address).where(Address.workspace_id == owner.id, Address.host_id == host.id)
     if session.exec(held).first() is None:
         addresses.assign(session, owner, count=1, version=4, host=host)
+
+
+def _cluster(session: Session, options: Settings, owner: Workspace, topology: Topology) -> None:
+    if clusters.list_(session, owner):
+        return
+    cluster = clusters.create(session, options, owner, region=topology.demo.region)
+    for machine in topology.hosts:
+        clusters.add_mta(session, cluster, hosts.get_by_name(session, machine.name))
+
+
+def _user_token(engine: Engine, owner: Workspace, topology: Topology) -> str:
+    email, name = f"{topology.demo.user}@{topology.demo.domain}", topology.demo.user.capitalize()
+    # Nobody signs in: the token is all that is used.
+    hashed = users.hash_password(new_password())
+    with writing(engine) as session:
+        row = session.exec(select(User).where(User.email == email)).first()
+        row = row or users.add(session, owner, email=email, name=name, password_hash=hashed)
+        return keys.create_for(session, row)[1]
 
 
 def _manage(  # noqa: PLR0917 - every one is needed once

@@ -88,11 +88,16 @@ class World:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """The demonstration workspace that ``make up`` converges; ``mailboxes`` maps host to name."""
+    """The demonstration workspace that ``make up`` converges; ``mailboxes`` maps host to name.
+
+    ``user`` (at the domain) has the token for the workspace's cluster, which is in ``region``.
+    """
 
     workspace: str
     domain: str
     mailboxes: dict[str, str]
+    region: str
+    user: str
 
 
 @dataclass(frozen=True, kw_only=True)

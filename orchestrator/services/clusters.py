@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, delete, select
 
 from orchestrator import pace
 from orchestrator.conditions import Status, Type
@@ -19,6 +19,7 @@ from orchestrator.models import (
     Cluster,
     Condition,
     Credential,
+    DkimKey,
     Domain,
     Host,
     Workspace,
@@ -227,14 +228,23 @@ def remove(session: Session, cluster: Cluster) -> None:
     """
     parts = {
         "MTAs": select(Host.id).where(Host.cluster_id == cluster.id),
-        "domains": select(Domain.id).where(Domain.cluster_id == cluster.id),
-        "credentials": select(Credential.id).where(Credential.cluster_id == cluster.id),
+        "domains": select(Domain.id).where(
+            Domain.cluster_id == cluster.id, col(Domain.deleted_at).is_(None)
+        ),
+        "credentials": select(Credential.id).where(
+            Credential.cluster_id == cluster.id, col(Credential.deleted_at).is_(None)
+        ),
     }
     for name, rows in parts.items():
         if session.exec(rows).first() is not None:
             raise Conflict(f"the cluster {cluster.slug} still has {name}")
-    session.delete(cluster)
-    session.flush()
+    # What was deleted waits for hosts to let go of it: there is none.
+    dead = session.exec(select(Domain.id).where(Domain.cluster_id == cluster.id)).all()
+    session.exec(delete(DkimKey).where(col(DkimKey.domain_id).in_(dead)))
+    session.exec(delete(Condition).where(col(Condition.subject_id).in_(dead)))
+    session.exec(delete(Domain).where(col(Domain.id).in_(dead)))
+    session.exec(delete(Credential).where(col(Credential.cluster_id) == cluster.id))
+    session.exec(delete(Cluster).where(col(Cluster.id) == cluster.id))
 
 
 def _changed(session: Session, cluster: Cluster, host: Host) -> None:

@@ -30,7 +30,7 @@ class Restrictions(NamedTuple):
 def create(
     session: Session, cluster: Cluster, username: str, wanted: Restrictions
 ) -> tuple[Credential, str]:
-    """Make a credential. Without a word about them no domain is allowed, and all networks are.
+    """Make a credential. Its domains must be told; without a word all networks are allowed.
 
     :returns: the credential, and its password: the only time that it is told.
     :raises Invalid: when a value is malformed, a domain is not the cluster's, or a restriction
