@@ -8,7 +8,7 @@ RIVALS := $(VENV)/rivals
 # The engine and the image builder of the lab; for the tests independent mail clients, PostgreSQL
 # and a name server.
 PACKAGES := $(shell command -v dockerd >/dev/null || echo docker.io) iptables mmdebstrap \
-	debian-archive-keyring iproute2 openssh-client swaks libnet-ssleay-perl isync pebble curl \
+	debian-archive-keyring iproute2 openssh-client swaks libnet-ssleay-perl libio-socket-inet6-perl isync pebble curl \
 	bind9-dnsutils ca-certificates postgresql faketime knot
 
 .PHONY: up down test chaos lint bench clean packages

@@ -2,46 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import dns.query
-import dns.rcode
-import dns.tsigkeyring
-import dns.update
 import pytest
-from labkit import ROOT, Machine, Operator, Tenant, wait_for
-
-from orchestrator.dns.dnsbl import query_name
+from blocklistkit import Blocklist
+from labkit import Machine, Operator, Tenant, wait_for
 
 pytestmark = pytest.mark.lab
 
 #: Addresses of the lab's network that no machine has.
 IPS = [f"198.51.100.{number}" for number in range(240, 244)]
-
-
-class Blocklist:
-    """The lab's blocklist, as those who run it see it."""
-
-    def __init__(self, lab: dict[str, Any]) -> None:
-        described = lab["dns"]
-        secret = (ROOT / Path(described["customer_tsig_secret_file"])).read_text().strip()
-        self._keyring = dns.tsigkeyring.from_text({described["customer_tsig_name"]: secret})
-        self._algorithm = described["tsig_algorithm"]
-        self._server = described["authoritative"]
-        self.zone: str = described["blocklist"]
-
-    def change(self, ip: str, *, listed: bool) -> None:
-        name = query_name(ip, self.zone) + "."
-        update = dns.update.UpdateMessage(
-            self.zone, keyring=self._keyring, keyalgorithm=self._algorithm
-        )
-        update.delete(name)
-        if listed:
-            update.add(name, 5, "A", "127.0.0.4")
-            update.add(name, 5, "TXT", '"sent to a trap"')
-        answer = dns.query.tcp(update, self._server, timeout=5)
-        assert answer.rcode() == dns.rcode.NOERROR
 
 
 @pytest.fixture

@@ -1,0 +1,173 @@
+"""The message rate of an MTA: what exceeds it is held and leaves later, come what may."""
+
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labkit import ROOT, Machine, Operator, Tenant, wait_for
+from mtakit import DOMAIN, Client, Login, cluster_of, known, log, sent, submit
+from processkit import family, paused
+from sqlalchemy import Engine
+
+pytestmark = pytest.mark.lab
+
+MESSAGES = 100
+#: Of `10/10s,max_burst=3`: seconds between two messages, and how many may go at once.
+INTERVAL, BURST = 1.0, 3
+#: Seconds by which one delivery may take longer than another, and that the restarts may cost.
+JITTER, RESTARTS = 1.0, 15.0
+
+
+@pytest.fixture(scope="module")
+def client(lab: dict[str, Any], engine: Engine, operator: Operator) -> Iterator[Client]:
+    with cluster_of(lab, engine) as client:
+        client.domain(DOMAIN)
+        yield client
+        operator.ok("mailfleet", "clusters", "set-rate", client.cluster, "none")
+
+
+@pytest.fixture
+def rate(
+    client: Client, operator: Operator, machines: dict[str, Machine]
+) -> Callable[[str, str], None]:
+    """Sets a rate and waits until both hosts keep it."""
+
+    def kept(machine: Machine, rendered: str) -> bool:
+        look = f"grep -qx '{rendered}' /etc/mailfleet/pace && postconf -h credential"
+        wanted = "permit" if rendered == "0 0" else "HOLD"
+        return wanted in machine.run("sh", "-c", look).stdout.decode()
+
+    def choose(text: str, rendered: str) -> None:
+        operator.ok("mailfleet", "clusters", "set-rate", client.cluster, text)
+        for machine in machines.values():
+            wait_for(text, partial(kept, machine, rendered))
+        assert client.row()["max_message_rate"] == (None if text == "none" else text)
+
+    return choose
+
+
+def send_all(
+    lab: dict[str, Any], client: Client, machine: Machine, login: Login, count: int
+) -> list[str]:
+    """Hand messages in as fast as the host takes them; gives their queue ids."""
+    tls = ssl.create_default_context(cafile=lab["ca"])
+    at = str(machine.described["dedicated_ips"][0])
+    with login.connect(at, tls) as session:
+        return [submit(session, f"a@{DOMAIN}", lab["world"]["mailbox"]) for _ in range(count)]
+
+
+def control_plane() -> list[int]:
+    """The lab's API and reconciler, with all that came from them."""
+    files = [ROOT / ".lab" / f"{name}.pid" for name in ("api", "reconciler")]
+    started = [int(file.read_text().split()[0]) for file in files]
+    return [pid for first in started for pid in family(first)]
+
+
+def released(machine: Machine, since: float) -> list[str]:
+    """The queue ids in the order in which they were released."""
+    lines = [said for _, said in log(machine, since, ": released from hold")]
+    return [said.split(": ")[1] for said in lines]
+
+
+def test_a_hundred_messages_leave_on_schedule_through_restarts_and_an_outage(
+    lab: dict[str, Any],
+    client: Client,
+    machines: dict[str, Machine],
+    rate: Callable[[str, str], None],
+    tmp_path: Path,
+) -> None:
+    login = client.credential()
+    for machine in machines.values():
+        known(machine, login)
+    rate("10/10s,max_burst=3", "1000000 3")
+    time.sleep(BURST * INTERVAL)
+    began = time.time()
+    with ThreadPoolExecutor() as pool:
+        futures = {
+            name: pool.submit(send_all, lab, client, machine, login, MESSAGES)
+            for name, machine in machines.items()
+        }
+        ids = {name: future.result() for name, future in futures.items()}
+    taken = time.time() - began
+    assert taken < MESSAGES * INTERVAL / 2, "all are accepted long before they may leave"
+    with paused(control_plane()):
+        time.sleep(10)
+        for machine in machines.values():
+            machine.sh("systemctl restart postfix")
+        time.sleep(5)
+        for machine in machines.values():
+            machine.sh("systemctl kill --signal=KILL mailfleet-pace")
+        time.sleep(5)
+        for machine in machines.values():
+            machine.sh("systemctl stop postfix && sleep 4 && systemctl start postfix")
+        time.sleep(5)
+    lines = []
+    for name, machine in machines.items():
+        wait_for(f"all of {name}", partial(all_sent, machine, began, ids[name]), 150, every=1)
+        seen = sent(machine, began)
+        times = sorted(seen[queue_id][0] - began for queue_id in ids[name])
+        lines += [f"{name} {number:3d} {at:7.2f} s" for number, at in enumerate(times)]
+        (tmp_path / "schedule.txt").write_text("\n".join(lines))
+        order = [queue_id for queue_id in released(machine, began) if queue_id in ids[name]]
+        assert order == ids[name], "each is released once, in the order in which it was accepted"
+        # No stretch of it ever holds more than the rate allows; deliveries take their time.
+        for first in range(MESSAGES):
+            for last in range(first + BURST, MESSAGES):
+                least = (last - first - BURST + 1) * INTERVAL - JITTER
+                assert times[last] - times[first] >= least, lines
+        assert times[-1] <= MESSAGES * INTERVAL + RESTARTS, lines
+    print("\n".join(lines))  # noqa: T201 - what was asked to be shown
+
+
+def all_sent(machine: Machine, began: float, ids: list[str]) -> bool:
+    return set(ids) <= sent(machine, began).keys()
+
+
+def test_a_change_of_the_rate_counts_for_what_is_held(
+    lab: dict[str, Any],
+    client: Client,
+    machine: Machine,
+    rate: Callable[[str, str], None],
+) -> None:
+    login = client.credential()
+    known(machine, login)
+    rate("1/hr,max_burst=1", "3600000000 1")
+    # As if nothing had been sent before.
+    machine.sh("systemctl stop mailfleet-pace && rm -f /var/lib/mailfleet/pace")
+    machine.sh("systemctl start mailfleet-pace")
+    began = time.time()
+    ids = send_all(lab, client, machine, login, 5)
+    wait_for("the first", lambda: ids[0] in sent(machine, began))
+    time.sleep(2)
+    assert set(ids) & sent(machine, began).keys() == {ids[0]}
+    rate("none", "0 0")
+    wait_for("the others", partial(all_sent, machine, began, ids), 20)
+    assert released(machine, began) == ids
+
+
+def test_what_an_operator_holds_stays_held(
+    machine: Machine, tenant: Tenant, email: str, rate: Callable[[str, str], None]
+) -> None:
+    """The daemon releases what the rate held, and nothing else."""
+    rate("100/s", "10000 100")
+    # A message that no server takes waits in the queue, where it can be put on hold.
+    mailbox = tenant.mailbox(email)
+    tenant.data(
+        "POST",
+        f"/mailboxes/{mailbox['id']}/send",
+        {"to": "x@unreachable.worldpost.org", "subject": "x", "text": "x"},
+    )
+    listing = "postqueue -j | grep unreachable.worldpost.org | head -n 1"
+    held = wait_for("it in the queue", lambda: machine.sh(listing + " || :").strip())
+    queue_id = held.split('"queue_id": "')[1].split('"')[0]
+    try:
+        machine.sh(f"postsuper -h {queue_id}")
+        time.sleep(2)
+        assert machine.run("test", "-e", f"/var/spool/postfix/hold/{queue_id}").returncode == 0
+    finally:
+        machine.sh(f"postsuper -d {queue_id}")
