@@ -31,6 +31,8 @@ SECOND = "shop.acme-mail.net"
 HERE = ["198.51.100.0/24", "2001:db8:51::1"]
 ELSEWHERE = ["203.0.113.0/24", "198.51.100.2", "2001:db8:99::/48"]
 FOR_GOOD = 550
+#: An open session that lost all that it was good for may be told to come back: then it is for good.
+REFUSED = (451, FOR_GOOD)
 
 
 @pytest.fixture(scope="module")
@@ -171,12 +173,12 @@ def told(session: smtplib.SMTP, sender: str, to: str) -> int:
 
 
 @contextlib.contextmanager
-def within_a_second(session: smtplib.SMTP, sender: str, to: str, code: int) -> Iterator[None]:
+def within_a_second(session: smtplib.SMTP, sender: str, to: str, *codes: int) -> Iterator[None]:
     """A second after the block, and no later, the session's messages are answered so."""
     yield
     answered = time.monotonic()
     time.sleep(0.9)
-    assert told(session, sender, to) == code
+    assert told(session, sender, to) in codes
     assert time.monotonic() < answered + 2
 
 
@@ -196,7 +198,7 @@ def test_a_change_is_felt_within_a_second_by_open_sessions(client: Client, mta: 
             client.data("PUT", path, {"allowed_ips": ELSEWHERE})
         with within_a_second(session, f"a@{DOMAIN}", mta.walter, 250):
             client.data("PUT", path, {"allow_all_ips": True})
-        with within_a_second(session, f"a@{DOMAIN}", mta.walter, FOR_GOOD):
+        with within_a_second(session, f"a@{DOMAIN}", mta.walter, *REFUSED):
             client.gone(path)
     with pytest.raises(smtplib.SMTPAuthenticationError):
         login.connect(mta.at, mta.tls)
@@ -213,7 +215,7 @@ def test_one_made_anew_does_not_take_over_an_open_session(client: Client, mta: M
         ).json()
         again = Login(login.user, made["password"])
         wait_for("the new password", lambda: works(again, mta))
-        assert told(session, f"a@{DOMAIN}", mta.walter) in (451, FOR_GOOD)
+        assert told(session, f"a@{DOMAIN}", mta.walter) in REFUSED
 
 
 def works(login: Login, mta: Mta) -> bool:
@@ -254,8 +256,10 @@ def test_a_deleted_domain_is_refused_and_its_credential_with_it(client: Client, 
     known(mta.machine, login)
     with login.connect(mta.at, mta.tls) as session:
         assert told(session, f"a@{name}", mta.walter) == 250
-        with within_a_second(session, f"a@{name}", mta.walter, FOR_GOOD):
+        with within_a_second(session, f"a@{name}", mta.walter, *REFUSED):
             client.gone(f"/domains/{name}")
+    with login.connect(mta.at, mta.tls) as session:
+        assert told(session, f"a@{name}", mta.walter) == FOR_GOOD
     assert client.data("GET", "/credentials")[-1]["domains"] == []
     # Adding it again gives nobody a right that was taken.
     client.domain(name)
@@ -317,7 +321,9 @@ def two_addresses(mta: Mta, engine: Engine) -> Iterator[list[str]]:
 
 def rotation(machine: Machine) -> set[str]:
     """The addresses that Postfix takes turns with."""
-    told = machine.sh("postconf -h sender_dependent_default_transport_maps")
+    # The digest is there once Postfix has reloaded.
+    maps = "postconf -h sender_dependent_default_transport_maps"
+    told = machine.sh(f"[ ! -s /var/lib/mailfleet/applied/postfix ] || {maps}")
     return {name.replace("-", ".") for name in re.findall(r"out-([0-9-]+):", told)}
 
 
