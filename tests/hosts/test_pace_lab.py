@@ -171,3 +171,38 @@ def test_what_an_operator_holds_stays_held(
     held = machine.sh("ls /var/spool/postfix/hold").split()
     machine.sh(f"postsuper -d {queue_id}")
     assert queue_id in held
+
+
+def test_an_mta_that_leaves_sends_what_it_holds_first(
+    lab: dict[str, Any],
+    client: Client,
+    operator: Operator,
+    machines: dict[str, Machine],
+    rate: Callable[[str, str], None],
+) -> None:
+    machine = machines["mx2"]
+    login = client.credential()
+    known(machine, login)
+    rate("1/hr,max_burst=1", "3600000000 1")
+    began = time.time()
+    ids = send_all(lab, client, machine, login, 3)
+    operator.ok("mailfleet", "clusters", "remove-mta", client.cluster, "mx2", "--no-wait")
+    try:
+        assert len(client.data("GET", "/mtas")) == 1
+        gone = "! grep -q '^app-' /etc/dovecot/credentials"
+        wait_for("no credentials", lambda: machine.run("sh", "-c", gone).returncode == 0)
+        time.sleep(5)
+        assert state(operator, client) == "leaving"
+        operator.ok("mailfleet", "clusters", "set-rate", client.cluster, "none")
+        wait_for("all of it", partial(all_sent, machine, began, ids), 20)
+        wait_for("the end", lambda: state(operator, client) is None)
+    finally:
+        operator.ok("mailfleet", "clusters", "set-rate", client.cluster, "none")
+        wait_for("the end", lambda: state(operator, client) in {None, "active"})
+        operator.run("mailfleet", "clusters", "add-mta", client.cluster, "mx2")
+
+
+def state(operator: Operator, client: Client) -> str | None:
+    """What mx2 is to the cluster."""
+    rows = operator.json("mailfleet", "clusters", "status", client.cluster)["mtas"]
+    return next((str(row["state"]) for row in rows if row["host"] == "mx2"), None)
