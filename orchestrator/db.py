@@ -1,8 +1,8 @@
 """The database: engine, sessions, migrations.
 
 On PostgreSQL transactions run beside one another, so they lock rows in one order: workspace,
-addresses, domains and mailboxes, scheduled messages, conditions, hosts; rows of one table in the
-order of their ids. Who keeps to it never waits for somebody who waits for him.
+cluster, addresses, domains and mailboxes, scheduled messages, conditions, hosts; rows of one table
+in the order of their ids. Who keeps to it never waits for somebody who waits for him.
 """
 
 from collections.abc import Iterator

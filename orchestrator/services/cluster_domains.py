@@ -13,7 +13,7 @@ from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.models import Cluster, Credential, DkimKey, DkimState, Domain, utcnow
 from orchestrator.secrets import Vault
 from orchestrator.services import dkim_rotation, domains, validation
-from orchestrator.services.rows import lock_name, unique
+from orchestrator.services.rows import lock, lock_name, unique
 from orchestrator.services.wake import wake_cluster
 from orchestrator.settings import Settings
 
@@ -84,6 +84,7 @@ def delete(session: Session, cluster: Cluster, name: str) -> None:
 
     Credentials forget it; they don't come to have it again when it is added anew.
     """
+    lock(session, Cluster, [cluster.id])
     domain = get(session, cluster, name)
     now = domain.deleted_at = utcnow()
     session.add(domain)

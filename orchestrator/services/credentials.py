@@ -10,7 +10,7 @@ from orchestrator.errors import Invalid, NotFound
 from orchestrator.models import Cluster, Credential, utcnow
 from orchestrator.secrets import hash_password, new_password
 from orchestrator.services import cluster_domains, validation
-from orchestrator.services.rows import unique
+from orchestrator.services.rows import lock, unique
 from orchestrator.services.wake import wake_cluster
 
 _USERNAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,255}")
@@ -106,6 +106,8 @@ def delete(session: Session, cluster: Cluster, username: str) -> None:
 
 
 def _restrict(session: Session, cluster: Cluster, row: Credential, wanted: Restrictions) -> None:
+    # Nobody deletes one of its domains meanwhile, so that none is named that is gone.
+    lock(session, Cluster, [cluster.id])
     # A list without a word about all means the list.
     row.allow_all_domains, row.domains = _restriction(
         "domains", wanted.allow_all_domains, wanted.domains, (row.allow_all_domains, row.domains)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from orchestrator.errors import Conflict
-from orchestrator.models import Domain, Host, Row, Workspace
+from orchestrator.models import Cluster, Domain, Host, Row, Workspace
 
 
 @contextmanager
@@ -34,7 +34,9 @@ def insert(session: Session, table: type[Row]) -> sqlite.Insert | postgresql.Ins
 
 
 def lock(
-    session: Session, table: type[Workspace] | type[Domain] | type[Host], ids: Collection[UUID]
+    session: Session,
+    table: type[Workspace] | type[Cluster] | type[Domain] | type[Host],
+    ids: Collection[UUID],
 ) -> None:
     """Let nobody else change the rows before this transaction ends; in order (see ``db``).
 
