@@ -9,6 +9,9 @@ from orchestrator.dns.judgement import is_dmarc
 from orchestrator.dns.records import ExpectedRecord, Purpose, split
 from orchestrator.errors import Invalid
 
+#: Challenges for one name that don't come from orders under way.
+MANY = 8
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -30,7 +33,8 @@ def goal(
     - SPF: our addresses are merged into the one ``v=spf1`` string.
     - DMARC: added only where there is none; a tenant's own policy is kept.
     - DKIM: replaces what stands at the selector, for two keys there would both be void.
-    - CHALLENGE: replaces what an order that was cut off has left.
+    - CHALLENGE: added, for the MTAs of a cluster order for one name at the same time; where many
+      stand, orders that were cut off have left them, and they are replaced.
     - OWNERSHIP: added; other tokens are other workspaces' affair.
 
     Every other TXT string stays. ``unwanted`` values disappear if nothing wanted equals them.
@@ -49,6 +53,8 @@ def goal(
         return Goal(kept | values)
     if purposes == {Purpose.DMARC}:
         return Goal(kept if any(map(is_dmarc, kept)) else kept | values)
+    if purposes == {Purpose.CHALLENGE} and len(kept) < MANY:
+        return Goal(kept | values)
     return Goal(values)
 
 

@@ -80,7 +80,7 @@ class Challenges:
         try:
             publish(zone, [], remove=[record], timeout=self._timeout)
         except DnsUpdateError as error:
-            # It proves nothing any more, and the next order for the name replaces it.
+            # It proves nothing any more, and later orders for the name replace it.
             log.warning("%s stays published: %s", record.name, error)
 
 

@@ -25,6 +25,7 @@ def spf(*ips: str) -> ExpectedRecord:
 MX1, MX2 = (record(Purpose.MX, f"10 mx{n}.fleetlab.net") for n in (1, 2))
 DKIM = record(Purpose.DKIM, "v=DKIM1; p=QUJD")
 DMARC = record(Purpose.DMARC, "v=DMARC1; p=quarantine")
+CHALLENGE = record(Purpose.CHALLENGE, "ours")
 TOKEN = record(Purpose.OWNERSHIP, "mailfleet-verification=a")
 
 
@@ -32,6 +33,11 @@ TOKEN = record(Purpose.OWNERSHIP, "mailfleet-verification=a")
     ("current", "wanted", "unwanted", "after"),
     [
         (["5 old.com"], [MX1, MX2], [], {MX1.value, MX2.value}),
+        # Two MTAs of a cluster order a certificate for its name at the same time.
+        (["theirs"], [CHALLENGE], [], {"theirs", CHALLENGE.value}),
+        (["theirs", CHALLENGE.value], [], [CHALLENGE], {"theirs"}),
+        # Orders that were cut off.
+        ([f"left {n}" for n in range(8)], [CHALLENGE], [], {CHALLENGE.value}),
         (["site=x"], [spf("192.0.2.1")], [], {"site=x", "v=spf1 ip4:192.0.2.1 -all"}),
         (
             ["site=x", "v=spf1 include:x.com ~all"],
