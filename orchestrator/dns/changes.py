@@ -49,12 +49,11 @@ def goal(
     if purposes == {Purpose.SPF}:
         return _spf_goal(now, wanted, unwanted)
     kept = now - {record.value for record in unwanted}
-    if purposes == {Purpose.OWNERSHIP}:
+    few = purposes == {Purpose.CHALLENGE} and len(kept) < MANY
+    if few or purposes == {Purpose.OWNERSHIP}:
         return Goal(kept | values)
     if purposes == {Purpose.DMARC}:
         return Goal(kept if any(map(is_dmarc, kept)) else kept | values)
-    if purposes == {Purpose.CHALLENGE} and len(kept) < MANY:
-        return Goal(kept | values)
     return Goal(values)
 
 
