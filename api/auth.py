@@ -69,7 +69,7 @@ class BearerAuthentication(AbstractAuthenticationMiddleware):
         exclude: str,
         *,
         parse_mailbox: Callable[[str], UUID],
-        prefix: str = keys.PREFIX,
+        prefix: str,
     ) -> None:
         super().__init__(app, exclude=exclude)
         self._core = core

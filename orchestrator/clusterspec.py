@@ -27,8 +27,8 @@ def build(
     cluster: Cluster | None,
     sending: Sequence[Domain],
     addresses: Sequence[Address],
-) -> ClusterSpec | None:
-    """Gather what the host does for its cluster; None for none.
+) -> ClusterSpec:
+    """Gather what the host does for its cluster: nothing without one.
 
     A host that leaves takes no submissions any more: it has no credentials.
 
@@ -36,7 +36,7 @@ def build(
     :param addresses: what the host carries.
     """
     if cluster is None:
-        return None
+        return ClusterSpec()
     names = tuple(domain.name for domain in sending)
     deleted = select(Domain.name).where(
         Domain.cluster_id == cluster.id, col(Domain.deleted_at).is_not(None)

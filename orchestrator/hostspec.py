@@ -134,17 +134,17 @@ class CredentialSpec:
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """What the host does as an MTA of a cluster.
+    """What the host does as an MTA of a cluster: nothing, where it is of none.
 
     ``domains`` are the proven ones, ``former_domains`` those deleted of which mail may be queued.
     What is sent as them and is not bound to one address leaves from the ``egress_ips``, from each
     as often as from the others, and not faster than the ``pace``.
     """
 
-    domains: tuple[str, ...]
-    former_domains: tuple[str, ...]
-    credentials: tuple[CredentialSpec, ...]
-    egress_ips: tuple[str, ...]
+    domains: tuple[str, ...] = ()
+    former_domains: tuple[str, ...] = ()
+    credentials: tuple[CredentialSpec, ...] = ()
+    egress_ips: tuple[str, ...] = ()
     pace: Pace | None = None
 
 
@@ -178,7 +178,7 @@ class HostSpec:
     tls: TlsSpec
     message_size_limit: int
     purges: tuple[MailStore, ...] = ()
-    cluster: ClusterSpec | None = None
+    cluster: ClusterSpec = ClusterSpec()
 
     @cached_property
     def digest(self) -> str:

@@ -2,11 +2,8 @@
 
 from functools import partial
 
-from litestar import Litestar, Router
-from litestar.di import Provide
-from litestar.middleware import DefineMiddleware
+from litestar import Litestar
 
-from api import docs
 from api.adbtd import (
     aliases,
     domains,
@@ -22,11 +19,10 @@ from api.adbtd import (
     workspace,
 )
 from api.adbtd.errors import DOCUMENTED, EXCEPTION_HANDLERS
-from api.adbtd.requests import StrictRequest, parse_id, provide_caller
-from api.auth import BearerAuthentication
+from api.adbtd.requests import StrictRequest, parse_id
 from api.core import Core
-from api.idempotency import Idempotency
-from api.options import Options
+from api.dialect import application
+from orchestrator.services.keys import PREFIX
 
 BASE_PATH = "/api/v1"
 
@@ -48,37 +44,15 @@ HANDLERS = [
 
 def create_app(core: Core) -> Litestar:
     """The dialect's routes below ``BASE_PATH``."""
-
-    def provide_core() -> Core:
-        return core
-
-    # Litestar wraps a handler anew whenever another one of its path is registered; the third
-    # breaks the first. A router's are registered together.
-    handlers = Router("/", route_handlers=docs.describe(HANDLERS, DOCUMENTED))
-    return Litestar(
-        [handlers],
-        path=BASE_PATH,
+    return application(
+        core,
+        BASE_PATH,
+        HANDLERS,
         request_class=StrictRequest,
-        dependencies={
-            "core": Provide(provide_core, sync_to_thread=False),
-            "caller": Provide(provide_caller, sync_to_thread=False),
-        },
-        exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[
-            Options,
-            DefineMiddleware(
-                BearerAuthentication,
-                core=core,
-                exclude=f"^{BASE_PATH}/docs",
-                parse_mailbox=partial(parse_id, "mb"),
-            ),
-            DefineMiddleware(Idempotency, core=core),
-        ],
-        request_max_body_size=core.settings.request_size_limit,
-        openapi_config=docs.openapi(
-            title="Mailfleet",
-            version="1",
-            description="Domains, dedicated IPs and mailboxes; sending and reading mail.",
-        ),
-        logging_config=None,
+        errors=(DOCUMENTED, EXCEPTION_HANDLERS),
+        tokens=PREFIX,
+        parse_mailbox=partial(parse_id, "mb"),
+        title="Mailfleet",
+        version="1",
+        description="Domains, dedicated IPs and mailboxes; sending and reading mail.",
     )

@@ -1,15 +1,13 @@
 """The dialect's error envelope: every failure, also the framework's, is answered in it."""
 
-import logging
-from typing import Any
-
-from litestar import Request, Response
+from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import ResponseSpec
 from litestar.types import ExceptionHandlersMap
 from sqlalchemy.exc import OperationalError
 
 from api.adbtd.schemas import Error, Failure
+from api.failures import RETRY_AFTER, AnyRequest, is_outage, log_away, log_defect
 from orchestrator.errors import (
     Away,
     Conflict,
@@ -23,13 +21,6 @@ from orchestrator.errors import (
     Unavailable,
     Upstream,
 )
-
-#: What a client is told to wait while the database or another service is away.
-RETRY_SECONDS = 5
-
-logger = logging.getLogger("mailfleet.api")
-
-AnyRequest = Request[Any, Any, Any]
 
 _OURS: dict[type[OrchestratorError], tuple[int, str]] = {
     Invalid: (400, "validation_error"),
@@ -100,22 +91,20 @@ def _explain(error: HTTPException) -> str:
 
 def handle_unexpected(request: AnyRequest, error: Exception) -> Response[Failure]:
     """Log what happened; tell the client nothing of it."""
-    logger.error("%s %r failed", request.method, request.url.path, exc_info=error)
+    log_defect(request, error)
     return _answer(500, "internal_error", "unexpected server error")
 
 
 def handle_outage(request: AnyRequest, error: OperationalError) -> Response[Failure]:
     """The database is away or too busy: nothing has been recorded, and it may be tried again."""
-    # SQLite's driver raises the same for a statement that is wrong.
-    if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_ERROR":
+    if not is_outage(error):
         return handle_unexpected(request, error)
     return _away(request, f"no database: {error.orig}", "the database is away: try again later")
 
 
 def _away(request: AnyRequest, error: object, message: str) -> Response[Failure]:
-    logger.error("%s %r: %s", request.method, request.url.path, error)
-    headers = {"Retry-After": str(RETRY_SECONDS)}
-    return _answer(503, "internal_error", message, headers)
+    log_away(request, error)
+    return _answer(503, "internal_error", message, RETRY_AFTER)
 
 
 #: For the description of every route.

@@ -1,14 +1,12 @@
 """The dialect's error envelopes: every failure, also the framework's, is answered in one."""
 
-import logging
-from typing import Any
-
-from litestar import Request, Response
+from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import ResponseSpec
 from litestar.types import ExceptionHandlersMap
 from sqlalchemy.exc import OperationalError
 
+from api.failures import RETRY_AFTER, AnyRequest, is_outage, log_away, log_defect
 from api.unmta.requests import Faulty, spoken
 from api.unmta.schemas import Failure, ValidationFailure
 from orchestrator.errors import (
@@ -23,16 +21,10 @@ from orchestrator.errors import (
     Unavailable,
 )
 
-#: What a client is told to wait while the database or another service is away.
-RETRY_SECONDS = 5
 #: The field of what is wrong with the request, but with no field of its body.
 REQUEST = "request"
 #: That of what is no JSON object.
 BODY = "body"
-
-logger = logging.getLogger("mailfleet.api")
-
-AnyRequest = Request[Any, Any, Any]
 
 #: Status and message; without one, the core's own is told.
 _OURS: dict[type[OrchestratorError], tuple[int, str]] = {
@@ -103,21 +95,20 @@ def handle_http(request: AnyRequest, error: HTTPException) -> Response[Failure]:
 
 def handle_unexpected(request: AnyRequest, error: Exception) -> Response[Failure]:
     """Log what happened; tell the client nothing of it."""
-    logger.error("%s %r failed", request.method, request.url.path, exc_info=error)
+    log_defect(request, error)
     return _answer(500, "Server Error")
 
 
 def handle_outage(request: AnyRequest, error: OperationalError) -> Response[Failure]:
     """The database is away or too busy: nothing has been recorded, and it may be tried again."""
-    # SQLite's driver raises the same for a statement that is wrong.
-    if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_ERROR":
+    if not is_outage(error):
         return handle_unexpected(request, error)
     return _away(request, f"no database: {error.orig}")
 
 
 def _away(request: AnyRequest, error: object) -> Response[Failure]:
-    logger.error("%s %r: %s", request.method, request.url.path, error)
-    return _answer(503, "Service Unavailable", {"Retry-After": str(RETRY_SECONDS)})
+    log_away(request, error)
+    return _answer(503, "Service Unavailable", RETRY_AFTER)
 
 
 #: For the description of every route.

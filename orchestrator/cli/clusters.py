@@ -4,13 +4,13 @@ import json
 from typing import Any
 
 import rich_click as click
-from sqlmodel import Session, select
+from sqlmodel import Session
 
 from orchestrator import clusterspec
 from orchestrator.cli.app import App, json_option, pass_app, show
 from orchestrator.cli.mtas import add_mta, remove_mta
 from orchestrator.db import reading, writing
-from orchestrator.models import Address, AddressState, Cluster, Host, Workspace
+from orchestrator.models import Cluster, Host, Workspace
 from orchestrator.services import cluster_domains, credentials, workspaces
 from orchestrator.services import clusters as service
 
@@ -115,14 +115,8 @@ def _mtas(session: Session, cluster: Cluster) -> list[dict[str, Any]]:
 
 def _addresses(session: Session, cluster: Cluster, host: Host) -> list[dict[str, Any]]:
     """The tenant's addresses there; those in rotation are what the host is told to send from."""
-    rows = select(Address).where(
-        Address.host_id == host.id,
-        Address.workspace_id == cluster.workspace_id,
-        Address.state == AddressState.ASSIGNED,
-    )
-    held = session.exec(rows.order_by(Address.ip)).all()
-    spec = clusterspec.build(session, host, cluster, (), held)
-    sending = spec.egress_ips if spec else ()
+    held = service.addresses_on(session, cluster, host)
+    sending = clusterspec.build(session, host, cluster, (), held).egress_ips
     return [
         {
             "ip": row.ip,

@@ -9,7 +9,6 @@ from jinja2 import Environment, TemplateError
 
 from orchestrator.errors import Invalid, OrchestratorError
 from orchestrator.hostspec import (
-    ClusterSpec,
     DaemonName,
     DkimKeySpec,
     HostSpec,
@@ -82,9 +81,6 @@ _FILES = (
 )
 
 
-#: Of a host that is no MTA of a cluster.
-NO_CLUSTER = ClusterSpec(domains=(), former_domains=(), credentials=(), egress_ips=())
-
 #: What a faulty template raises: Jinja passes on what its expressions do.
 _FAULTS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
@@ -113,7 +109,7 @@ def render(spec: HostSpec, templates: TemplateSet | None = None) -> list[Rendere
         "transports": {address.ip: address.transport for address in spec.addresses},
         "compatibility_level": COMPATIBILITY_LEVEL[spec.os],
         "certificate_digest": _certificate_digest(spec),
-        "cluster": spec.cluster or NO_CLUSTER,
+        "cluster": spec.cluster,
         "rotation": _rotation(spec),
         "home": _home,
         "key_path": _key_path,
@@ -163,7 +159,7 @@ def _check(spec: HostSpec) -> None:
         raise Invalid(f"there are no templates for {spec.os!r}")
     own = {address.ip for address in spec.addresses}
     used = {m.egress_ip for m in spec.mailboxes} | {p.egress_ip for p in spec.probes}
-    used |= set(spec.cluster.egress_ips if spec.cluster else ())
+    used |= set(spec.cluster.egress_ips)
     if not used | {m.former_ip for m in spec.remote_mailboxes if m.former_ip} <= own:
         raise Invalid("a sender leaves from an address that the host does not have")
     boxes: list[MailboxSpec | RemoteMailboxSpec] = [*spec.mailboxes, *spec.remote_mailboxes]
@@ -181,7 +177,7 @@ def _check(spec: HostSpec) -> None:
 
 def _rotation(spec: HostSpec) -> str:
     """What follows in Postfix's list of sender-dependent transports (pipemap, randmap)."""
-    egress = set(spec.cluster.egress_ips if spec.cluster else ())
+    egress = spec.cluster.egress_ips
     if not egress:
         return ""
     names = [address.transport for address in spec.addresses if address.ip in egress]

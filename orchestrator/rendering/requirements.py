@@ -188,7 +188,7 @@ def _debian(postfix_unit: str) -> Requirements:
             ("/var/spool/postfix/private", "postfix", "root", "0700"),
             ("/var/vmail", "vmail", "vmail", "0700"),
         ),
-        trees=("/etc/mailfleet", "/etc/opendkim", "/usr/local/lib/mailfleet"),
+        trees=("/etc/mailfleet/tls", "/etc/opendkim"),
         units=units,
         entries=(
             "/etc/dovecot/users",

@@ -148,13 +148,18 @@ def mtas(session: Session, cluster: Cluster) -> list[Mta]:
     return [Mta(host, _outbound(session, cluster, host)) for host in rows]
 
 
-def _outbound(session: Session, cluster: Cluster, host: Host) -> list[Outbound]:
+def addresses_on(session: Session, cluster: Cluster, host: Host) -> Sequence[Address]:
+    """The dedicated addresses that the cluster's workspace has on a host, oldest first."""
     rows = select(Address).where(
         Address.host_id == host.id,
         Address.workspace_id == cluster.workspace_id,
         Address.state == AddressState.ASSIGNED,
     )
-    held = session.exec(rows.order_by(col(Address.allocated_at), col(Address.id))).all()
+    return session.exec(rows.order_by(col(Address.allocated_at), col(Address.id))).all()
+
+
+def _outbound(session: Session, cluster: Cluster, host: Host) -> list[Outbound]:
+    held = addresses_on(session, cluster, host)
     of_version = ([a for a in held if a.version == 4], [a for a in held if a.version == 6])
     return [Outbound(v4, v6) for v4, v6 in zip_longest(*of_version)]
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import rendering
 from orchestrator.errors import Invalid
-from orchestrator.hostspec import DkimKeySpec, HostSpec, OsName, RenderedFile, TlsSpec
+from orchestrator.hostspec import ClusterSpec, DkimKeySpec, HostSpec, OsName, RenderedFile, TlsSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -88,6 +88,6 @@ def test_a_host_without_tenants_renders(spec: HostSpec) -> None:
         mailboxes=(),
         remote_mailboxes=(),
         probes=(),
-        cluster=None,
+        cluster=ClusterSpec(),
     )
     assert "out-" not in by_path(bare)["/etc/postfix/master.cf"].content
