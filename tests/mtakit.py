@@ -22,6 +22,7 @@ from orchestrator.services import clusters, keys, users, workspaces
 
 #: What the demonstration workspace's cluster sends as in tests; its zone is ours to write.
 DOMAIN = "news.acme-mail.net"
+SECOND = "shop.acme-mail.net"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,22 @@ class Login:
             client.close()
             raise
         return client
+
+
+@dataclass(frozen=True)
+class Mta:
+    """A host of the cluster, as applications and receivers see it."""
+
+    machine: Machine
+    at: str
+    at6: str
+    tls: ssl.SSLContext
+    #: Somebody elsewhere.
+    walter: str
+
+    @property
+    def addresses(self) -> list[str]:
+        return list(self.machine.described["dedicated_ips"][:2])
 
 
 def submit(

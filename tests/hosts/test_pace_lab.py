@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from labkit import ROOT, Machine, Operator, Tenant, wait_for
-from mtakit import DOMAIN, Client, Login, cluster_of, known, log, sent, submit
+from mtakit import DOMAIN, Client, Login, known, log, sent, submit
 from processkit import family, paused
-from sqlalchemy import Engine
 
 pytestmark = pytest.mark.lab
 
@@ -23,12 +22,10 @@ INTERVAL, BURST = 1.0, 3
 JITTER, RESTARTS = 1.0, 15.0
 
 
-@pytest.fixture(scope="module")
-def client(lab: dict[str, Any], engine: Engine, operator: Operator) -> Iterator[Client]:
-    with cluster_of(lab, engine) as client:
-        client.domain(DOMAIN)
-        yield client
-        operator.ok("mailfleet", "clusters", "set-rate", client.cluster, "none")
+@pytest.fixture(scope="module", autouse=True)
+def no_rate_afterwards(client: Client, operator: Operator) -> Iterator[None]:
+    yield
+    operator.ok("mailfleet", "clusters", "set-rate", client.cluster, "none")
 
 
 @pytest.fixture
