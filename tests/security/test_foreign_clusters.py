@@ -4,13 +4,12 @@ All routes are found in the dialect itself: one that takes a body which is not g
 these tests until it is covered.
 """
 
-import re
 from typing import Any
 from uuid import UUID
 
 import clusterkit
 import pytest
-from litestar.handlers import HTTPRouteHandler
+import routekit
 from litestar.testing import TestClient
 from sqlmodel import select
 from storekit import Store
@@ -30,19 +29,8 @@ BODIES: dict[str, Any] = {
 FOUND = {"GET": 200, "POST": 201, "PUT": 200, "DELETE": 204}
 
 
-def _name(handler: HTTPRouteHandler) -> str:
-    (method,) = handler.http_methods
-    (path,) = handler.paths
-    return f"{method} {path}"
-
-
-ROUTES = [_name(handler) for handler in HANDLERS]
+ROUTES = [routekit.name(handler) for handler in HANDLERS]
 WITH_IDS = [name for name in ROUTES if "{" in name]
-
-
-def _path(route: str, ids: dict[str, str]) -> str:
-    path = route.partition(" ")[2].rstrip("/")
-    return BASE_PATH + re.sub(r"\{(\w+):\w+\}", lambda found: ids[found[1]], path)
 
 
 @pytest.fixture
@@ -83,11 +71,15 @@ def test_what_is_not_ones_own_is_not_found(store: Store, ids: dict[str, str], ro
     with TestClient(create_app(store.settings)) as client:
         client.headers["Authorization"] = f"Bearer {own['token']}"
         for named in tried:
-            answer = client.request(method, _path(route, named), json=BODIES.get(route))
+            answer = client.request(
+                method, routekit.path(BASE_PATH, route, named), json=BODIES.get(route)
+            )
             assert (answer.status_code, answer.json()) == (404, {"message": "Not Found"}), named
         assert _everything(store) == before
         # Otherwise it would pass with bodies and paths that nobody may use.
-        answer = client.request(method, _path(route, own), json=BODIES.get(route))
+        answer = client.request(
+            method, routekit.path(BASE_PATH, route, own), json=BODIES.get(route)
+        )
         assert answer.status_code == FOUND[method], answer.text
 
 
@@ -97,7 +89,7 @@ def test_lists_show_nothing_of_others(store: Store, ids: dict[str, str]) -> None
         client.headers["Authorization"] = f"Bearer {own['token']}"
         for route in ROUTES:
             if route.startswith("GET"):
-                text = client.get(_path(route, own)).text
+                text = client.get(routekit.path(BASE_PATH, route, own)).text
                 assert own["cluster"] in text or "stranger" in text
                 for secret in (ids["cluster"], "owner", "198.51.100.105"):
                     assert secret not in text

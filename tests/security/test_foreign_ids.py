@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from litestar.handlers import HTTPRouteHandler
+import routekit
 from litestar.testing import TestClient
 from sqlmodel import select
 from storekit import QUICK, Store
@@ -55,19 +55,8 @@ BODIES: dict[str, Any] = {
 }
 
 
-def _name(handler: HTTPRouteHandler) -> str:
-    (method,) = handler.http_methods
-    (path,) = handler.paths
-    return f"{method} {path}"
-
-
-ROUTES = [_name(handler) for handler in HANDLERS]
+ROUTES = [routekit.name(handler) for handler in HANDLERS]
 WITH_IDS = [name for name in ROUTES if "{" in name]
-
-
-def _path(route: str, ids: dict[str, str]) -> str:
-    path = route.partition(" ")[2]
-    return BASE_PATH + re.sub(r"\{(\w+):\w+\}", lambda found: ids[found[1]], path)
 
 
 @pytest.fixture
@@ -113,7 +102,7 @@ def test_what_is_not_ones_own_is_not_found(store: Store, owned: dict[str, str], 
     with TestClient(create_app(store.settings)) as client:
         client.headers["Authorization"] = bearer
         for ids in (owned, *({**kind, **WITHIN} for kind in (nothing, malformed, swapped))):
-            method, path = route.partition(" ")[0], _path(route, ids)
+            method, path = route.partition(" ")[0], routekit.path(BASE_PATH, route, ids)
             answer = client.request(method, path, json=BODIES.get(route))
             assert answer.status_code == 404, (route, answer.text)
             assert answer.json()["error"]["code"] == "not_found"
@@ -127,7 +116,9 @@ def test_what_is_not_ones_own_is_not_found(store: Store, owned: dict[str, str], 
 def test_nothing_of_others_is_shown(store: Store, owned: dict[str, str], route: str) -> None:
     bearer = f"Bearer {store.key(store.workspace('stranger'))}"
     with TestClient(create_app(store.settings)) as client:
-        answer = client.get(_path(route, owned), headers={"Authorization": bearer})
+        answer = client.get(
+            routekit.path(BASE_PATH, route, owned), headers={"Authorization": bearer}
+        )
     assert answer.status_code == 200
     for secret in (*(id_ for id_ in owned.values() if len(id_) > 8), "acme.com", "198.51.100.21"):
         assert secret not in answer.text
