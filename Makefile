@@ -5,23 +5,37 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RIVALS := $(VENV)/rivals
-# The engine and the image builder of the lab; for the tests independent mail clients, PostgreSQL
-# and a name server.
+# The engine and the image builder of the lab, and a mail client to try it with.
 PACKAGES := $(shell command -v dockerd >/dev/null || echo docker.io) iptables mmdebstrap \
-	debian-archive-keyring iproute2 openssh-client swaks libnet-ssleay-perl libio-socket-inet6-perl isync pebble curl \
-	bind9-dnsutils ca-certificates postgresql faketime knot
+	debian-archive-keyring iproute2 openssh-client ca-certificates curl \
+	swaks libnet-ssleay-perl libio-socket-inet6-perl
+# What the tests compare with or talk to: mail clients, PostgreSQL, a CA, a name server, Vagrant.
+COUNTERPARTS := isync pebble bind9-dnsutils postgresql faketime knot vagrant vagrant-libvirt
+PROVIDER ?= docker
 
-.PHONY: up down test chaos lint bench clean packages
+.PHONY: install up down vagrant-up vagrant-destroy test chaos lint bench clean packages counterparts
 
-up: packages $(STAMP)
+install: packages $(STAMP)
+
+up: install
 	$(BIN)/mailfleet lab up
 
 down: $(STAMP)
 	$(BIN)/mailfleet lab down
 
+# The same fleet as Vagrant's machines. Its docker provider wants an engine that runs already.
+vagrant-up: install
+	@command -v vagrant >/dev/null || { apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends vagrant vagrant-libvirt; }
+	$(BIN)/mailfleet lab vagrant prepare $(PROVIDER) --state vagrant/.fleet
+	cd vagrant && vagrant up --provider=$(PROVIDER)
+
+vagrant-destroy:
+	cd vagrant && vagrant destroy --force
+
 # There is one lab: what needs it runs in one process. That waits more than it reckons, so what
 # doesn't need it runs beside it, behind it in the queue for processors, and is shown at its end.
-test: lint up
+test: lint counterparts up
 	@nice -n 19 $(BIN)/pytest -n 2 -m "not lab" > .lab/beside.log 2>&1 & beside=$$!; \
 	$(BIN)/pytest -m lab --ignore=tests/chaos; lab=$$?; \
 	wait $$beside; other=$$?; cat .lab/beside.log; \
@@ -29,10 +43,10 @@ test: lint up
 	$(BIN)/pytest tests/chaos
 
 # Of the tests, those that hurt the lab; CHAOS_SEEDS=full kills twenty times at every step.
-chaos: up
+chaos: counterparts up
 	$(BIN)/pytest tests/chaos
 
-lint: packages $(STAMP)
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -50,7 +64,13 @@ $(RIVALS)/.installed: bench/requirements.txt bench/rivals/debs.sh
 	@touch $@
 
 packages:
-	@missing=$$(for name in $(PACKAGES); do \
+	@$(call debian,$(PACKAGES))
+
+counterparts:
+	@$(call debian,$(COUNTERPARTS))
+
+# Install those of the packages that are missing.
+debian = missing=$$(for name in $(1); do \
 		dpkg-query -W -f '$${db:Status-Abbrev}' $$name 2>/dev/null | grep -q '^ii' || echo $$name; \
 	done); \
 	if [ -n "$$missing" ]; then \

@@ -3,49 +3,20 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.errors import OrchestratorError
-from orchestrator.lab import containers, control_plane, topology
+from orchestrator.lab import containers, control_plane, topology, vagrant_cli
 from orchestrator.lab.access import Lab
-from orchestrator.lab.demo import Proof
 from orchestrator.lab.demonstrate import demonstrate
 from orchestrator.lab.down import down as take_down
+from orchestrator.lab.options import errors, show_proofs, state_option, topology_option
 from orchestrator.lab.reporter import Reporter
 from orchestrator.lab.state import State
-from orchestrator.lab.up import INFO
 from orchestrator.lab.up import up as bring_up
-
-_STATE = click.option(
-    "--state",
-    "state_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(".lab"),
-    show_default=True,
-    help="Directory of the lab's keys and lab.json.",
-)
-_TOPOLOGY = click.option(
-    "--topology",
-    "topology_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=topology.DEFAULT_FILE,
-    help="The description of the test fleet (inventory/lab.toml).",
-)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Turn what can go wrong into one sentence and exit code 1."""
-    try:
-        yield
-    except OrchestratorError as error:
-        raise click.ClickException(str(error)) from None
 
 
 @click.group()
@@ -57,8 +28,8 @@ def lab() -> None:
 
 
 @lab.command()
-@_STATE
-@_TOPOLOGY
+@state_option
+@topology_option
 @click.option("--fleet-only", is_flag=True, help="Only the machines: no Mailfleet, no tenant.")
 def up(state_dir: Path, topology_file: Path, fleet_only: bool) -> None:
     """Build and start the lab, or repair it, and show Mailfleet on it. Harmless when it is up.
@@ -66,53 +37,37 @@ def up(state_dir: Path, topology_file: Path, fleet_only: bool) -> None:
     Example: `mailfleet lab up`
     """
     reporter = Reporter()
-    with _errors():
+    with errors():
         described = topology.load(topology_file)
-        info = bring_up(state_dir, described, reporter)
-        proofs = [] if fleet_only else demonstrate(info.state_dir, described, reporter)
-    if proofs:
-        _show(proofs, info.state_dir)
-    click.echo(f"The lab is up: {info.state_dir / 'lab.json'}")
-    if not all(proof.passed for proof in proofs):
-        raise click.ClickException("the receiver did not believe every message")
-
-
-def _show(proofs: list[Proof], state_dir: Path) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("host", "from", "verdicts", "from address", "EHLO and PTR", "reply"):
-        table.add_column(name, overflow="fold")
-    for proof in proofs:
-        names = proof.ehlo if proof.ehlo == proof.ptr else f"{proof.ehlo}, {proof.ptr}"
-        reply = f"read as {proof.reply_uid}"
-        table.add_row(proof.host, proof.sender, proof.verdicts, proof.source_ip, names, reply)
-    out = Console(highlight=False)
-    (out if out.is_terminal else Console(highlight=False, width=160)).print(table)
-    described = State.at(state_dir).read_json(INFO)
-    click.echo(f"API: {described['api']}/api/v1 (pages: {described['api']}/api/v1/docs)")
-    click.echo(f"Key of the workspace: {described['keys']['adbtd']}")
+        bring_up(state_dir, described, reporter)
+        proofs = [] if fleet_only else demonstrate(state_dir, described, reporter)
+    if fleet_only:
+        click.echo(f"The lab is up: {state_dir / 'lab.json'}")
+    else:
+        show_proofs(proofs, state_dir)
 
 
 @lab.command()
-@_STATE
-@_TOPOLOGY
+@state_option
+@topology_option
 @click.option("--purge", is_flag=True, help="Remove the cached images as well.")
 def down(state_dir: Path, topology_file: Path, purge: bool) -> None:
     """Remove the lab: Mailfleet's processes, containers, network and keys. Cached images stay.
 
     Example: `mailfleet lab down`
     """
-    with _errors():
+    with errors():
         control_plane.stop(State.at(state_dir))
         take_down(state_dir, topology.load(topology_file), Reporter(), purge=purge)
 
 
 @lab.command()
-@_STATE
-@_TOPOLOGY
+@state_option
+@topology_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(state_dir: Path, topology_file: Path, as_json: bool) -> None:
     """Show each machine. The exit code is 0 when all of them run, otherwise 1."""
-    with _errors():
+    with errors():
         rows = Lab.open(state_dir, topology.load(topology_file)).status()
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -140,36 +95,36 @@ def zone() -> None:
     default=False,
     help="Whether the fleet's key may update it; otherwise only the customer's.",
 )
-@_STATE
-@_TOPOLOGY
+@state_option
+@topology_option
 def zone_add(name: str, managed: bool, state_dir: Path, topology_file: Path) -> None:
     """Serve a new zone."""
-    with _errors():
+    with errors():
         Lab.open(state_dir, topology.load(topology_file)).add_zone(name, managed=managed)
 
 
 @zone.command("remove")
 @click.argument("name")
 @click.option("--lame", is_flag=True, help="Keep the delegation: the name answers SERVFAIL.")
-@_STATE
-@_TOPOLOGY
+@state_option
+@topology_option
 def zone_remove(name: str, lame: bool, state_dir: Path, topology_file: Path) -> None:
     """Stop serving a zone that was added."""
-    with _errors():
+    with errors():
         Lab.open(state_dir, topology.load(topology_file)).remove_zone(name, lame=lame)
 
 
 @lab.command("exec", context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@_STATE
-@_TOPOLOGY
+@state_option
+@topology_option
 def run(name: str, command: tuple[str, ...], state_dir: Path, topology_file: Path) -> None:
     """Run a command as root in a machine; its exit code is this one's.
 
     Example: `lab exec mx2 -- journalctl -u ssh`
     """
-    with _errors():
+    with errors():
         container = Lab.open(state_dir, topology.load(topology_file)).container(name)
     if sys.stdin.isatty() and sys.stdout.isatty():
         # The SDK can't hand over a terminal; Docker's own client can.
@@ -177,3 +132,6 @@ def run(name: str, command: tuple[str, ...], state_dir: Path, topology_file: Pat
     code, output = containers.run(container, command)
     click.echo(output, nl=False)
     sys.exit(code)
+
+
+lab.add_command(vagrant_cli.group)

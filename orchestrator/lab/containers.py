@@ -21,10 +21,15 @@ BOOT_TIMEOUT = 90.0
 # systemd needs a writable cgroup tree. With cgroup v2 Docker mounts it read-only unless the
 # container is privileged (which fails where CAP_SYS_RESOURCE is not to be had), and
 # CAP_SYS_ADMIN is enough to change that.
-_INIT = (
+INIT = (
     "[ ! -e /sys/fs/cgroup/cgroup.controllers ] || mount -o remount,rw /sys/fs/cgroup; "
     "exec /lib/systemd/systemd"
 )
+CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN")
+SECURITY = ("seccomp=unconfined", "apparmor=unconfined")
+TMPFS = ("/run", "/run/lock", "/tmp")  # noqa: S108 - mount points
+#: What tells systemd to power off.
+STOP_SIGNAL = "SIGRTMIN+3"
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Machine:
         # With their text: a file that is replaced on the host stays the old one when mounted.
         described += [[to, Path(source).read_text()] for to, source in self.mounts.items()]
         files = [(path, f.content, f.mode, f.link) for path, f in sorted(all_files(self).items())]
-        return hashlib.sha256(json.dumps([described, files, _INIT]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([described, files, INIT]).encode()).hexdigest()[:16]
 
 
 def container_name(network: str, machine: str) -> str:
@@ -69,6 +74,7 @@ def all_files(machine: Machine) -> dict[str, File]:
     """Return a machine's files with those that every machine has: addresses and host keys."""
     wants = "/etc/systemd/system/multi-user.target.wants/lab-boot.service"
     return {
+        "/etc/lab/address": File(f"{machine.address}\n"),
         "/etc/lab/addresses": File("".join(f"{address}\n" for address in machine.extra)),
         "/usr/local/sbin/lab-boot": File(asset("lab-boot"), 0o755),
         "/etc/systemd/system/lab-boot.service": File(asset("lab-boot.service")),
@@ -200,23 +206,23 @@ def _create(client: Any, machine: Machine, network: Any, labels: dict[str, str])
     )
     host_config = api.create_host_config(
         binds=[f"{source}:{target}:ro" for target, source in machine.mounts.items()],
-        cap_add=["SYS_ADMIN", "NET_ADMIN"],
-        security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-        tmpfs={"/run": "", "/run/lock": "", "/tmp": ""},  # noqa: S108 - a mount point
+        cap_add=list(CAPABILITIES),
+        security_opt=list(SECURITY),
+        tmpfs=dict.fromkeys(TMPFS, ""),
         network_mode=network.name,
     )
     # The SDK has no keyword for it in every version that Debian's engine goes with.
     host_config["CgroupnsMode"] = "private"
     created = api.create_container(
         machine.image,
-        ["/bin/sh", "-c", _INIT],
+        ["/bin/sh", "-c", INIT],
         name=container_name(network.name, machine.name),
         hostname=machine.hostname,
         environment={"container": "docker"},
         labels=labels,
         host_config=host_config,
         networking_config=api.create_networking_config({network.name: endpoint}),
-        stop_signal="SIGRTMIN+3",
+        stop_signal=STOP_SIGNAL,
     )
     container = client.containers.get(created["Id"])
     put(container, all_files(machine))

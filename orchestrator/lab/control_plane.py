@@ -19,7 +19,6 @@ PROCESSES = {
     "api": ["-m", "orchestrator.cli", "serve"],
     "reconciler": ["-m", "orchestrator.cli", "reconcile", "run"],
 }
-API_PORT = 8025
 OPERATOR_TOKEN_FILE = "operator.token"  # noqa: S105 - a file name
 STOP_SECONDS = 20.0
 
@@ -40,7 +39,7 @@ def configure(state: State, topology: Topology) -> Settings:
                 'ca_file = "ca.pem"',
                 'ca_key_file = "ca.key"',
                 f'operator_token_file = "{OPERATOR_TOKEN_FILE}"',
-                f"api_port = {API_PORT}",
+                f"api_port = {topology.control_plane.api_port}",
                 f'resolvers = ["{topology.dns.resolver}"]',
                 f'fleet_domain = "{topology.fleet.domain}"',
                 f'probe_domain = "{topology.fleet.probe_domain}"',
@@ -56,7 +55,7 @@ def configure(state: State, topology: Topology) -> Settings:
                 f'dnsbl_zones = ["{topology.dns.blocklist}"]',
                 "reputation_interval = 10.0",
                 "quarantine_seconds = 5.0",
-                'metrics_listen = "127.0.0.1:8026"',
+                f'metrics_listen = "127.0.0.1:{topology.control_plane.metrics_port}"',
                 "",
             ]
         ),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.lab.errors import LabError
+from orchestrator.lab.topology import Topology
 
 #: What every machine has: it boots, and it can be looked at.
 BASE = ("systemd", "systemd-sysv", "dbus", "iproute2")
@@ -40,13 +41,18 @@ _NO_IDENTITY = 'rm -f "$1"/etc/ssh/ssh_host_*_key* && : > "$1/etc/machine-id"'
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """An image: a Debian suite, the packages installed and those only downloaded."""
+    """An image: a release of Debian, the packages installed and those only downloaded."""
 
     name: str
-    suite: str
+    system: str
     include: tuple[str, ...]
     cached: tuple[str, ...] = ()
     hooks: tuple[str, ...] = (_NO_IDENTITY,)
+
+    @property
+    def suite(self) -> str:
+        """The name of the release: ``bookworm`` for ``debian12``."""
+        return {"debian12": "bookworm", "debian13": "trixie"}[self.system]
 
     @property
     def tag(self) -> str:
@@ -78,10 +84,9 @@ class Recipe:
 
 def bare(system: str) -> Recipe:
     """Return the recipe of a bare host: ``debian12`` or ``debian13``."""
-    suite = {"debian12": "bookworm", "debian13": "trixie"}[system]
     return Recipe(
         name=f"mailfleet-lab/{system}",
-        suite=suite,
+        system=system,
         include=(*BASE, "openssh-server"),
         cached=MAIL_PACKAGES,
     )
@@ -89,13 +94,13 @@ def bare(system: str) -> Recipe:
 
 NS = Recipe(
     name="mailfleet-lab/ns",
-    suite="trixie",
+    system="debian13",
     include=(*BASE, "knot", "knot-dnsutils", "unbound"),
 )
 
 WORLD = Recipe(
     name="mailfleet-lab/world",
-    suite="bookworm",
+    system="debian12",
     include=(
         *(*BASE, "postfix", "dovecot-imapd", "dovecot-lmtpd", "ca-certificates", "python3"),
         *("opendkim", "opendmarc", "publicsuffix", "bind9-host"),
@@ -103,13 +108,18 @@ WORLD = Recipe(
 )
 
 
+def of(topology: Topology) -> list[Recipe]:
+    """Return the recipes of all machines of the fleet, each once."""
+    bares = {host.os: bare(host.os) for host in topology.hosts}
+    return [*bares.values(), WORLD, NS]
+
+
 def ensure(
     client: Any, recipes: Iterable[Recipe], workdir: Path, note: Callable[[str], None]
-) -> dict[str, str]:
+) -> None:
     """Build what is missing, two at a time, and remove images of earlier recipes.
 
     :param workdir: where the tar files are written meanwhile; removed again.
-    :returns: the image's full name for each recipe's name.
     :raises LabError: with the end of the log when a build fails.
     """
     wanted = list(recipes)
@@ -127,7 +137,6 @@ def ensure(
     for tag in present:
         if tag.split(":")[0] in names and tag not in names.values():
             _remove(client, tag)
-    return names
 
 
 def remove_all(client: Any) -> None:

@@ -13,6 +13,8 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 """
 
+READ_HOST_KEYS = "cat /etc/ssh/ssh_host_*_key.pub"
+
 
 def machine(topology: Topology, state: State, host: Host, image: str, public_key: str) -> Machine:
     """Return the description of a mail host's container.
@@ -34,13 +36,16 @@ def machine(topology: Topology, state: State, host: Host, image: str, public_key
     )
 
 
-def known_hosts(topology: Topology, host: Host, container: Any) -> str:
-    """Return the lines of ``known_hosts`` for a running host, read from inside it.
+def host_keys(container: Any) -> str:
+    """Return a running host's public SSH keys, one a line, read from inside it.
 
-    :raises LabError: when it has no host keys.
+    :raises LabError: when it has none.
     """
-    script = "cat /etc/ssh/ssh_host_*_key.pub"
-    keys = containers.check(container, ["sh", "-c", script])
+    return containers.check(container, ["sh", "-c", READ_HOST_KEYS])
+
+
+def known_hosts(topology: Topology, host: Host, keys: str) -> str:
+    """Return the lines of ``known_hosts`` for a host with these public keys."""
     names = f"{host.address},{host.address6},{topology.hostname(host)}"
     lines = [f"{names} {' '.join(key.split()[:2])}\n" for key in keys.splitlines() if key.strip()]
     return "".join(lines)

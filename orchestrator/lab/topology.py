@@ -28,6 +28,14 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ControlPlane:
+    """Ports on loopback where the fleet's own Mailfleet answers."""
+
+    api_port: int
+    metrics_port: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fleet:
     """Names that belong to the fleet itself."""
 
@@ -105,12 +113,15 @@ class Topology:
     """The whole test fleet."""
 
     network: Network
+    control_plane: ControlPlane
     fleet: Fleet
     dns: Dns
     hosts: tuple[Host, ...]
     ns: NameServer
     world: World
     demo: Demo
+    #: Vagrant's box for each provider and operating system.
+    vagrant: dict[str, dict[str, str]]
 
     def hostname(self, host: Host) -> str:
         """Return the host's full name."""

@@ -48,17 +48,14 @@ def up(state_dir: Path, topology: Topology, reporter: Reporter | None = None) ->
         with say.stage("engine"):
             client = engine.ensure()
         with say.stage("images"):
-            recipes = {host.os: images.bare(host.os) for host in topology.hosts}
-            wanted = [*recipes.values(), images.WORLD, images.NS]
-            tags = images.ensure(client, wanted, state.dir, say.note)
+            images.ensure(client, images.of(topology), state.dir, say.note)
         with say.stage("network"):
             ended = abandoned.clear(client, topology.network, state.dir)
             if ended is not None:
                 say.note(f"the lab of {ended} ended without being taken down: removed")
             net = network.ensure(client, topology.network, state.dir)
-        machines = describe(topology, state, tags)
         with say.stage("boot"):
-            _boot(client, machines, net, state, say.note)
+            _boot(client, machines(topology, state), net, state, say.note)
         with say.stage("dns"):
             container = _get(client, topology, topology.ns.name)
             nameserver.sync(container, topology, state)
@@ -70,11 +67,8 @@ def up(state_dir: Path, topology: Topology, reporter: Reporter | None = None) ->
     return LabInfo(state.dir, data)
 
 
-def describe(topology: Topology, state: State, tags: dict[str, str]) -> list[Machine]:
-    """Return the description of every machine; keys and secrets are made at first use.
-
-    :param tags: image name for each recipe's name.
-    """
+def machines(topology: Topology, state: State) -> list[Machine]:
+    """Return the description of every machine; keys and secrets are made at first use."""
     resolv = f"nameserver {topology.dns.resolver}\noptions timeout:2 attempts:2\n"
     if not state.path("resolv.conf").exists() or state.path("resolv.conf").read_text() != resolv:
         # Readable by every user of the containers, which have it mounted.
@@ -83,11 +77,14 @@ def describe(topology: Topology, state: State, tags: dict[str, str]) -> list[Mac
     public = pki.ensure_ssh_key(state)
     dkim = pki.dkim_public(world.dkim_private(state))
     # The name server first: the others ask it as soon as they run.
-    machines = [nameserver.machine(topology, state, tags[images.NS.name], dkim)]
-    for host in topology.hosts:
-        tag = tags[images.bare(host.os).name]
-        machines.append(mailhosts.machine(topology, state, host, tag, public))
-    return [*machines, world.machine(topology, state, tags[images.WORLD.name])]
+    return [
+        nameserver.machine(topology, state, images.NS.tag, dkim),
+        *(
+            mailhosts.machine(topology, state, host, images.bare(host.os).tag, public)
+            for host in topology.hosts
+        ),
+        world.machine(topology, state, images.WORLD.tag),
+    ]
 
 
 def info(topology: Topology, state: State) -> dict[str, Any]:
@@ -159,7 +156,9 @@ def _boot(
 
 def _known_hosts(client: Any, topology: Topology, state: State) -> None:
     lines = [
-        mailhosts.known_hosts(topology, host, _get(client, topology, host.name))
+        mailhosts.known_hosts(
+            topology, host, mailhosts.host_keys(_get(client, topology, host.name))
+        )
         for host in topology.hosts
     ]
     state.write("known_hosts", "".join(lines))

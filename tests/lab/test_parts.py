@@ -22,7 +22,7 @@ from orchestrator.lab.containers import File, Machine
 from orchestrator.lab.errors import LabError
 from orchestrator.lab.reporter import Reporter
 from orchestrator.lab.state import State
-from orchestrator.lab.up import describe, info
+from orchestrator.lab.up import info, machines
 from orchestrator.lab.zones import reverse_name, root_zone, zone_text
 
 
@@ -92,15 +92,13 @@ def test_recipes_change_their_tag_with_their_contents() -> None:
     bare = images.bare("debian12")
     assert bare.tag == images.bare("debian12").tag
     assert bare.tag.startswith("mailfleet-lab/debian12:")
-    more = images.Recipe(name=bare.name, suite=bare.suite, include=(*bare.include, "vim"))
+    more = images.Recipe(name=bare.name, system=bare.system, include=(*bare.include, "vim"))
     assert more.tag != bare.tag
     assert not [part for part in bare.command(Path("x.tar")) if "://" in part]
 
 
 def test_descriptions_are_stable_and_sensitive(lab: topology.Topology, state: State) -> None:
-    tags = {"mailfleet-lab/debian12": "a:1", "mailfleet-lab/debian13": "b:1"}
-    tags |= {"mailfleet-lab/ns": "c:1", "mailfleet-lab/world": "d:1"}
-    first, again = describe(lab, state, tags), describe(lab, state, tags)
+    first, again = machines(lab, state), machines(lab, state)
     assert [m.digest("id") for m in first] == [m.digest("id") for m in again]
     assert len({m.digest("id") for m in first}) == 4
     assert first[0].digest("id") != first[0].digest("other")

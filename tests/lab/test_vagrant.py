@@ -1,0 +1,148 @@
+"""Vagrant's docker provider boots the lab's fleet, and Mailfleet converges it.
+
+The fleet stands beside the lab: the same description on another network and other ports.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from labkit import BIN, ROOT
+
+from orchestrator.lab import containers, engine, network, topology
+
+pytestmark = pytest.mark.lab
+
+#: What differs from inventory/lab.toml; 198.18.0.0/15 is for tests of networks (RFC 2544).
+OTHER = {
+    '"mailfleet-lab"\nipv4': '"mailfleet-vagrant"\nipv4',
+    "198.51.100.": "198.18.51.",
+    "100.51.198.in-addr.arpa": "51.18.198.in-addr.arpa",
+    "2001:db8:51:": "2001:db8:52:",
+    "0.0.0.0.1.5.0.0.8": "0.0.0.0.2.5.0.0.8",
+    "api_port = 8025": "api_port = 8027",
+    "metrics_port = 8026": "metrics_port = 8028",
+}
+
+
+@dataclass(frozen=True)
+class Vagrant:
+    """The command, on a fleet whose files are all in one directory."""
+
+    directory: Path
+    provider: str
+
+    @property
+    def state(self) -> Path:
+        return self.directory / "fleet"
+
+    @property
+    def topology_file(self) -> Path:
+        return self.directory / "fleet.toml"
+
+    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "FLEET_STATE": str(self.state),
+            "FLEET_TOPOLOGY": str(self.topology_file),
+            "VAGRANT_DOTFILE_PATH": str(self.directory / "dot"),
+            "VAGRANT_HOME": str(self.directory / "home"),
+            "VAGRANT_DEFAULT_PROVIDER": self.provider,
+            "VAGRANT_CHECKPOINT_DISABLE": "1",
+        }
+        return subprocess.run(
+            [*argv],
+            cwd=ROOT / "vagrant",
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+
+    def ok(self, *argv: str) -> str:
+        done = self.run(*argv)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+def made(directory: Path, provider: str = "docker") -> Vagrant:
+    text = topology.DEFAULT_FILE.read_text()
+    for ours, other in OTHER.items():
+        assert ours in text
+        text = text.replace(ours, other)
+    fleet = Vagrant(directory, provider)
+    fleet.topology_file.write_text(text)
+    return fleet
+
+
+@pytest.fixture(scope="module")
+def vagrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vagrant]:
+    fleet = made(tmp_path_factory.mktemp("vagrant"))
+    yield fleet
+    fleet.ok("vagrant", "destroy", "--force")
+
+
+@pytest.mark.parametrize("provider", ["docker", "libvirt"])
+def test_the_vagrantfile_is_valid_and_makes_nothing(tmp_path: Path, provider: str) -> None:
+    fleet = made(tmp_path, provider)
+    assert "validated successfully" in fleet.ok("vagrant", "validate")
+    assert not fleet.state.exists()
+
+
+def test_up_ends_with_mail_that_others_believe(vagrant: Vagrant) -> None:
+    told = vagrant.ok("vagrant", "up")
+    for host, sender, address in (
+        ("mx1", "alice@acme-mail.net", "198.18.51.21"),
+        ("mx2", "bob@acme-mail.net", "198.18.51.31"),
+    ):
+        row = next(line for line in told.splitlines() if f"{host}   {sender}" in line)
+        assert "spf=pass dkim=pass dmarc=pass" in row
+        assert address in row
+
+
+def test_up_again_changes_nothing(vagrant: Vagrant) -> None:
+    client = engine.connect()
+    before = {one.id: one.attrs["State"]["StartedAt"] for one in _containers(client, vagrant)}
+    assert len(before) == 4
+    assert "spf=pass dkim=pass dmarc=pass" in vagrant.ok("vagrant", "up")
+    after = {one.id: one.attrs["State"]["StartedAt"] for one in _containers(client, vagrant)}
+    assert after == before
+    client.close()
+
+
+def test_its_hosts_are_operated_like_any_others(vagrant: Vagrant) -> None:
+    config = ("--config", str(vagrant.state / "mailfleet.toml"))
+    done = vagrant.run(str(BIN / "reconcile"), *config, "plan", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    inventory = ROOT / "inventory" / "vagrant.py"
+    told = vagrant.run(str(BIN / "pyinfra"), str(inventory), "exec", "--", "hostname", "-f")
+    assert told.returncode == 0, told.stdout + told.stderr
+    for name in ("mx1", "mx2"):
+        assert f"{name}.fleetlab.net" in told.stdout + told.stderr
+        assert name in vagrant.ok("vagrant", "docker-exec", name, "--", "hostname", "-f")
+
+
+def test_a_halted_fleet_comes_back(vagrant: Vagrant) -> None:
+    vagrant.ok("vagrant", "halt")
+    assert "spf=pass dkim=pass dmarc=pass" in vagrant.ok("vagrant", "up")
+
+
+def test_destroy_leaves_nothing(vagrant: Vagrant) -> None:
+    client = engine.connect()
+    described = topology.load(vagrant.topology_file)
+    pids = [int((vagrant.state / f"{name}.pid").read_text()) for name in ("api", "reconciler")]
+    vagrant.ok("vagrant", "destroy", "--force")
+    assert not vagrant.state.exists()
+    assert not _containers(client, vagrant)
+    assert network.find(client, described.network) is None
+    assert not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids)
+    client.close()
+
+
+def _containers(client: Any, fleet: Vagrant) -> list[Any]:
+    return list(containers.owned(client, fleet.state))
