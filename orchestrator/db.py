@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, Pool, event, func, inspect, select, text
+from sqlalchemy import ColumnElement, Engine, Pool, event, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, create_engine
 
@@ -90,16 +90,20 @@ def _begin_postgresql(connection: Any) -> None:
         connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
 
 
-def upgrade(url: str, revision: str = HEAD) -> None:
+def upgrade(url: str, revision: str = HEAD) -> bool:
     """Bring the schema to this version's, or to ``revision``; harmless when it already is.
 
+    Processes that do so at the same time take turns: the first does the work.
+
+    :returns: whether there was anything to do.
     :raises ConfigurationError: when the database can't be opened or is from a newer version.
     """
     engine = connect(url, foreign_keys=False)
     try:
         if revision == HEAD and _revision(engine) == _newest():
-            return
+            return False
         _migrate(engine, revision)
+        return True
     except Exception as error:
         raise ConfigurationError(f"the database can't be migrated: {error}") from error
     finally:
@@ -126,6 +130,9 @@ def _migrate(engine: Engine, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            # SQLite's transaction has the only writer's lock from its beginning.
+            connection.execute(select(func.pg_advisory_xact_lock(_key("migration"))))
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
@@ -199,7 +206,7 @@ def alone(engine: Engine, name: str) -> Iterator[bool]:
     if engine.dialect.name != "postgresql":
         yield True
         return
-    key = func.hashtextextended(name, 0)
+    key = _key(name)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         taken = bool(connection.scalar(select(func.pg_try_advisory_lock(key))))
         try:
@@ -207,3 +214,8 @@ def alone(engine: Engine, name: str) -> Iterator[bool]:
         finally:
             if taken:
                 connection.scalar(select(func.pg_advisory_unlock(key)))
+
+
+def _key(name: str) -> ColumnElement[int]:
+    """PostgreSQL's advisory locks are numbers."""
+    return func.hashtextextended(name, 0)

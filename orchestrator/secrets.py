@@ -47,7 +47,7 @@ class Vault:
         except OSError as error:
             raise ConfigurationError(
                 f"can't read the master key {self.path}: {error.strerror}; "
-                "`mailfleet db init` makes one"
+                "`mailfleet init` makes one"
             ) from None
         except ValueError:
             raise ConfigurationError(f"{self.path} does not hold Fernet keys") from None
@@ -69,14 +69,40 @@ class Vault:
             ) from None
 
 
-def create_master_key(path: Path) -> None:
-    """Write a new master key, readable by its owner alone; an existing file is kept."""
+def create_master_key(path: Path) -> bool:
+    """Write a new master key, readable by its owner alone; an existing file is kept.
+
+    :returns: whether it was made.
+    :raises ConfigurationError: when it can't be written.
+    """
+    return write_once(path, Fernet.generate_key().decode() + "\n")
+
+
+def write_once(path: Path, text: str, *, mode: int = 0o600) -> bool:
+    """Write a file, whole or not at all; an existing one is kept.
+
+    :returns: whether it was written.
+    :raises ConfigurationError: when it can't be.
+    """
+    temporary = path.with_name(f".{path.name}.{stdlib_secrets.token_hex(8)}")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # Never readable by others, not even before chmod.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            # Unlike a rename, it replaces nothing.
+            path.hardlink_to(temporary)
+        finally:
+            temporary.unlink()
     except FileExistsError:
-        return
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(Fernet.generate_key() + b"\n")
+        return False
+    except OSError as error:
+        raise ConfigurationError(f"can't write {path}: {error.strerror}") from None
+    return True
 
 
 def new_password() -> str:

@@ -9,6 +9,7 @@ HERE = "orchestrator.cli"
     "Mailfleet: a control plane for dedicated-IP e-mail.\n\n"
     "Example: `mailfleet hosts add mx1 --hostname mx1.fleet.net --address 198.51.100.11`",
     {
+        "init": f"{HERE}.init:init",
         "hosts": f"{HERE}.hosts:hosts",
         "addresses": f"{HERE}.addresses:addresses",
         "certificates": f"{HERE}.certificates:certificates",

@@ -3,7 +3,7 @@
 import rich_click as click
 
 from api.app import serve as serve_api
-from orchestrator import copying, secrets
+from orchestrator import copying
 from orchestrator import db as database
 from orchestrator.cli.app import App, pass_app
 
@@ -20,19 +20,18 @@ def serve(app: App) -> None:
 
 @click.group()
 def db() -> None:
-    """The database and the master key."""
+    """The database."""
 
 
-@db.command("init")
+@db.command()
 @pass_app
-def init(app: App) -> None:
-    """Make the master key if there is none, and bring the database to this version.
+def upgrade(app: App) -> None:
+    """Bring the database to this version; the API and the reconciler do so when they start.
 
-    Example: `mailfleet db init`
+    Example: `mailfleet db upgrade`
     """
-    secrets.create_master_key(app.settings.master_key_file)
-    database.upgrade(app.settings.database_url)
-    click.echo(f"ready: {app.settings.database_url}, master key {app.settings.master_key_file}")
+    done = database.upgrade(app.settings.database_url)
+    click.echo("brought to this version" if done else "is of this version")
 
 
 @db.command("copy")

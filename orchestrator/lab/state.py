@@ -21,10 +21,16 @@ class State:
 
     @classmethod
     def open(cls, path: Path) -> "State":
-        """Return the state directory, made with mode 0700 if it does not exist."""
+        """Return the state directory, made with mode 0700 if it does not exist.
+
+        :raises LabError: when it can't be made.
+        """
         state = cls.at(path)
-        state.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state.dir.chmod(0o700)
+        try:
+            state.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            state.dir.chmod(0o700)
+        except OSError as error:
+            raise LabError(f"can't make {state.dir}: {error.strerror}") from None
         return state
 
     @classmethod

@@ -55,7 +55,7 @@ def machine(topology: Topology, state: State, image: str) -> Machine:
         wants: File("", link="/etc/systemd/system/lab-hooks.service"),
         "/etc/mailname": File(name + "\n"),
         "/etc/lab/ca.pem": File(pki.ensure_ca(state)),
-        "/etc/lab/tls.pem": File(certificate + pki.ensure_ca(state)),
+        "/etc/lab/tls.pem": File(certificate),
         "/etc/lab/tls.key": File(key, 0o600),
         "/etc/lab/dkim.key": File(dkim_private(state), 0o600),
         # Plain on purpose: the lab's password is in lab.json as well.

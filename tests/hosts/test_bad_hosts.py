@@ -36,7 +36,7 @@ def other(lab: dict[str, Any], tmp_path: Path) -> Operator:
         "allow_private_targets = true\nssh_connect_timeout = 3.0\n"
     )
     operator = Operator(config)
-    operator.ok("mailfleet", "db", "init")
+    operator.ok("mailfleet", "init")
     return operator
 
 

@@ -1,5 +1,7 @@
 """The schema: up from every earlier revision, and the same as the models'."""
 
+import multiprocessing
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,30 @@ def test_every_earlier_schema_is_brought_up(url: str, start: str | None) -> None
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert context.get_current_revision() == REVISIONS[0]
         assert compare_metadata(context, SQLModel.metadata) == []
+    engine.dispose()
+
+
+def _upgrade_with_others(barrier: Barrier, url: str) -> None:
+    import alembic.command  # noqa: F401 - what takes longest is done before the start
+
+    barrier.wait(60)
+    db.upgrade(url)
+
+
+def test_processes_that_start_together_migrate_once(url: str) -> None:
+    processes = multiprocessing.get_context("forkserver")
+    barrier = processes.Barrier(4)
+    started = [
+        processes.Process(target=_upgrade_with_others, args=(barrier, url)) for _ in range(4)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(120)
+    assert [process.exitcode for process in started] == [0, 0, 0, 0]
+    engine = db.connect(url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
     engine.dispose()
 
 

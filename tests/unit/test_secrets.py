@@ -43,7 +43,7 @@ def test_a_wrong_or_missing_key_is_said_clearly(tmp_path: Path) -> None:
     token = secrets.Vault(path).encrypt("s3cret")
     with pytest.raises(ConfigurationError, match="right file"):
         secrets.Vault(other).decrypt(token)
-    with pytest.raises(ConfigurationError, match="mailfleet db init"):
+    with pytest.raises(ConfigurationError, match="mailfleet init"):
         secrets.Vault(tmp_path / "gone").encrypt("x")
     other.write_text("nonsense")
     with pytest.raises(ConfigurationError, match="Fernet"):
