@@ -26,6 +26,7 @@ pytestmark = pytest.mark.lab
 
 ZONE = "fleetlab.net"
 NAMES = ("acme-test.fleetlab.net", "acme-ip.fleetlab.net")
+KEY = new_account_key()
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +53,9 @@ def key(lab: dict[str, Any]) -> ZoneKey:
 
 @pytest.fixture
 def acme(pebble: Pebble, key: ZoneKey, resolver: Resolver) -> Iterator[Acme]:
-    """A new account at pebble, which hands out bad nonces two times in five.
-
-    New each time: pebble takes half of what an account has proven before as proven still.
-    """
-    pem = new_account_key()
+    """An account at pebble, by a CA that hands out bad nonces two times in five."""
     proofs = Challenges(lambda name: key if within(name, ZONE) else None, resolver, 3.0)
-    yield Acme(pebble.directory_url, "ops@fleetlab.net", pebble.ca_file, lambda: pem, proofs)
+    yield Acme(pebble.directory_url, "ops@fleetlab.net", pebble.ca_file, lambda: KEY, proofs)
     left = [resolver.authoritative(f"_acme-challenge.{name}", "TXT").values for name in NAMES]
     assert left == [(), ()], "a challenge stays published"
 
