@@ -76,17 +76,27 @@ class NameServer:
 @contextmanager
 def serving(directory: Path) -> Iterator[NameServer]:
     """A server without zones for the block."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     text = CONFIGURATION.format(directory=directory, port=port, name=TSIG_NAME, secret=TSIG_SECRET)
     (directory / "knot.conf").write_text(text)
     database = ["-C", str(directory / "confdb")]
     imported = ["/usr/sbin/knotc", *database, "conf-import", str(directory / "knot.conf")]
     subprocess.run(imported, check=True, capture_output=True)
     server = NameServer(directory, port)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()
+
+
+def _free_port() -> int:
+    """A port that is free for UDP and TCP: what is free for one may be taken for the other."""
+    with socket.create_server(("127.0.0.1", 0)) as stream:
+        port = int(stream.getsockname()[1])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
+            try:
+                datagram.bind(("127.0.0.1", port))
+            except OSError:
+                return _free_port()
+    return port
