@@ -1,11 +1,14 @@
 """The API server: every dialect in one process."""
 
+import socket
+
 import uvicorn
 from litestar import Litestar, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.status_codes import HTTP_503_SERVICE_UNAVAILABLE
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from typing_extensions import override
 
 from api import adbtd, billing, docs, metrics, operator, unmta
 from api.adbtd.errors import EXCEPTION_HANDLERS
@@ -13,6 +16,7 @@ from api.core import Clock, Core
 from api.dispatch import Dispatcher
 from orchestrator import db, logs
 from orchestrator.models import utcnow
+from orchestrator.readiness import ready
 from orchestrator.settings import Settings
 
 
@@ -60,7 +64,16 @@ def serve(settings: Settings) -> None:
     """Bring the database to this version and serve until interrupted."""
     logs.configure(settings.log_format, settings.log_level)
     db.upgrade(settings.database_url)
-    uvicorn.Server(server_config(settings)).run()
+    _Server(server_config(settings)).run()
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers."""
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        ready()
 
 
 def server_config(settings: Settings) -> uvicorn.Config:

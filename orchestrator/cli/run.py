@@ -10,6 +10,7 @@ from orchestrator import duties, logs
 from orchestrator.cli.app import App, pass_app
 from orchestrator.control import ControlPlane
 from orchestrator.metrics import Listener, Metrics
+from orchestrator.readiness import ready
 from orchestrator.scheduler import Scheduler
 
 log = logging.getLogger("mailfleet")
@@ -36,5 +37,6 @@ def run(app: App) -> None:
         with Listener(metrics.registry, app.settings.metrics_address()):
             scheduler.start()
             log.info("reconciling")
+            ready()
             stopped.wait()
             scheduler.close()
