@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import os
 import secrets as stdlib_secrets
 import string
 from functools import cached_property
@@ -11,7 +10,8 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from passlib.hash import scrypt, sha512_crypt
 
-from orchestrator.errors import ConfigurationError
+from orchestrator import files
+from orchestrator.errors import ConfigurationError, Conflict
 
 #: Letters and digits alone survive every client's shell, URL and configuration file.
 ALPHABET = string.ascii_letters + string.digits
@@ -34,16 +34,18 @@ class Vault:
 
     :param path: file of Fernet keys, one a line, newest first: the first encrypts, all
         decrypt, so that a key is rotated by putting a new one on top.
+    :param keys: what the file holds, where it was read already.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: str | None = None) -> None:
         self.path = path
+        self._keys = keys
 
     @cached_property
     def _fernet(self) -> MultiFernet:
         try:
-            keys = self.path.read_text().split()
-            return MultiFernet([Fernet(key) for key in keys])
+            keys = self.path.read_text() if self._keys is None else self._keys
+            return MultiFernet([Fernet(key) for key in keys.split()])
         except OSError as error:
             raise ConfigurationError(
                 f"can't read the master key {self.path}: {error.strerror}; "
@@ -84,24 +86,11 @@ def write_once(path: Path, text: str, *, mode: int = 0o600) -> bool:
     :returns: whether it was written.
     :raises ConfigurationError: when it can't be.
     """
-    temporary = path.with_name(f".{path.name}.{stdlib_secrets.token_hex(8)}")
     try:
-        # Never readable by others, not even before chmod.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(text)
-                file.flush()
-                os.fchmod(file.fileno(), mode)
-                os.fsync(file.fileno())
-            # Unlike a rename, it replaces nothing.
-            path.hardlink_to(temporary)
-        finally:
-            temporary.unlink()
-    except FileExistsError:
+        with files.written(path, mode=mode) as file:
+            file.write(text.encode())
+    except Conflict:
         return False
-    except OSError as error:
-        raise ConfigurationError(f"can't write {path}: {error.strerror}") from None
     return True
 
 
