@@ -43,9 +43,12 @@ from orchestrator.services import (
     purge,
     registrations,
     releases,
+    restored,
     runs,
     scheduled,
 )
+
+Due = Callable[[Session, datetime], Iterable[UUID]]
 
 #: Releases of the templates of which the texts are kept, beside those that hosts have.
 RELEASES_KEPT = 20
@@ -69,19 +72,25 @@ def works(control: ControlPlane) -> list[Work]:
         Work(
             "reputation", _reputation, control.reputation.check, put_off(Address.reputation_due_at)
         ),
-        Work("withdrawal", ledger.due_subjects, control.publication.withdraw, threads=4),
+        Work("withdrawal", _free(ledger.due_subjects), control.publication.withdraw, threads=4),
         Work(
             "registration",
-            registrations.due,
+            _free(registrations.due),
             control.purchases.advance,
             # Longer than a look that meets time-outs at every turn: nothing is bought twice.
             put_off(Registration.due_at, PURCHASE_SECONDS),
             threads=4,
         ),
         Work("move", _moves, control.mover.advance, threads=16),
-        Work("certificate", _certificates(control), control.renewals.check, threads=4),
-        Work("account", billing.due, control.payments.settle, put_off(BillingAccount.due_at), 4),
-        Work("scheduled message", scheduled.due, control.postman.submit, threads=16),
+        Work("certificate", _free(_certificates(control)), control.renewals.check, threads=4),
+        Work(
+            "account",
+            _free(billing.due),
+            control.payments.settle,
+            put_off(BillingAccount.due_at),
+            threads=4,
+        ),
+        Work("scheduled message", _free(scheduled.due), control.postman.submit, threads=16),
     ]
 
 
@@ -185,5 +194,10 @@ def _reputation(session: Session, now: datetime) -> Iterable[UUID]:
     return session.exec(select(Address.id).where(Address.reputation_due_at <= now))
 
 
-def _certificates(control: ControlPlane) -> Callable[[Session, datetime], Iterable[UUID]]:
+def _free(due: Due) -> Due:
+    """What is due, but nothing while a restored database waits for somebody to look at it."""
+    return lambda session, now: () if restored.held(session) else due(session, now)
+
+
+def _certificates(control: ControlPlane) -> Due:
     return lambda session, now: issuances.due(session, now, control.renewals.free)

@@ -13,7 +13,7 @@ from orchestrator.dns.publishing import DnsUpdateError, ZoneKey, publish
 from orchestrator.dns.records import ExpectedRecord
 from orchestrator.models import Zone
 from orchestrator.secrets import Vault
-from orchestrator.services import ledger, zones
+from orchestrator.services import ledger, restored, zones
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ class Publication:
         :returns: the worst of what came of it, zone by zone.
         """
         with reading(self._engine) as session:
+            if (made_at := restored.held(session)) is not None:
+                return Published(Status.UNKNOWN, Reason.PAUSED, restored.reason(made_at))
             placed = {
                 record: zones.covering(session, record.name, workspace_id) for record in wanted
             }

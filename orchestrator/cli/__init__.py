@@ -25,6 +25,8 @@ HERE = "orchestrator.cli"
         "orders": f"{HERE}.orders:orders",
         "serve": f"{HERE}.serve:serve",
         "db": f"{HERE}.serve:db",
+        "backup": f"{HERE}.backup:backup",
+        "restore": f"{HERE}.backup:restore",
         "lab": "orchestrator.lab.cli:lab",
         "reconcile": f"{HERE}:reconcile",
     },

@@ -16,6 +16,7 @@ from orchestrator.hosts.known_hosts import write as write_known_hosts
 from orchestrator.hosts.ssh import Pool, fingerprint, scan_host_key
 from orchestrator.services import hosts as service
 from orchestrator.services import moves as move_service
+from orchestrator.services import restored as restored_service
 
 
 @click.group()
@@ -34,7 +35,8 @@ def _confirm_key(app: App, address: str, port: int, expected: str | None, *, yes
     return key
 
 
-def _rewrite_known_hosts(app: App) -> None:
+def rewrite_known_hosts(app: App) -> None:
+    """Write the enrolled hosts' keys where SSH clients read them."""
     with reading(app.engine) as session:
         write_known_hosts(
             app.settings.known_hosts_file,
@@ -77,7 +79,7 @@ def add(  # noqa: PLR0917 - click passes them by name
             ssh_user=ssh_user,
             host_key=key,
         )
-    _rewrite_known_hosts(app)
+    rewrite_known_hosts(app)
     click.echo(f"enrolled {name}; the reconciler takes it from here")
 
 
@@ -97,7 +99,7 @@ def rekey(app: App, name: str, expected: str | None, yes: bool) -> None:
     key = _confirm_key(app, address, port, expected, yes=yes)
     with writing(app.engine) as session:
         service.rekey(session, service.get_by_name(session, name), key)
-    _rewrite_known_hosts(app)
+    rewrite_known_hosts(app)
     click.echo(f"recorded the new key of {name}")
 
 
@@ -171,16 +173,23 @@ def _queue(app: App, name: str) -> tuple[int, str]:
 
 
 @hosts.command()
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--restored", is_flag=True, help="Every host that `mailfleet restore` has paused.")
 @pass_app
-def resume(app: App, name: str) -> None:
-    """Take up a paused or draining host again.
+def resume(app: App, name: str | None, restored: bool) -> None:
+    """Take up a paused or draining host again, or with it all that a restore holds.
 
     Example: `mailfleet hosts resume mx1`
     """
+    if (name is None) is not restored:
+        raise click.UsageError("name a host, or say --restored")
     with writing(app.engine) as session:
-        service.resume(session, service.get_by_name(session, name))
-    click.echo(f"{name} is taken up again")
+        if name is None:
+            resumed = [host.name for host in restored_service.release(session)]
+        else:
+            resumed = [service.resume(session, service.get_by_name(session, name)).name]
+    for each in resumed:
+        click.echo(f"{each} is taken up again")
 
 
 @hosts.command()
@@ -216,7 +225,7 @@ def remove(app: App, name: str) -> None:
     """
     with writing(app.engine) as session:
         service.remove(session, service.get_by_name(session, name))
-    _rewrite_known_hosts(app)
+    rewrite_known_hosts(app)
     click.echo(f"{name} is forgotten")
 
 
@@ -231,7 +240,7 @@ def exec_(app: App, name: str, command: tuple[str, ...]) -> int:
     """
     with reading(app.engine) as session:
         target = Fleet(app.settings, app.vault).target(service.get_by_name(session, name))
-    _rewrite_known_hosts(app)
+    rewrite_known_hosts(app)
     try:
         return adhoc.run(target, app.settings.known_hosts_file, shlex.join(command))
     except (OSError, paramiko.SSHException) as error:

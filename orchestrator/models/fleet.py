@@ -65,6 +65,8 @@ class Host(Row, table=True):
     os: str | None = None
     paused: bool = False
     pause_reason: str = ""
+    #: When the backup was made that it was restored from, until somebody has looked at what it is.
+    restored_from: datetime | None = Field(default=None, sa_type=UtcDateTime)
     #: Takes no new addresses, mailboxes or MX records; what it has is served on.
     draining: bool = False
     #: The cluster that it is an MTA of, and since when.

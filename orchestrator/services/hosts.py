@@ -123,8 +123,13 @@ def drain(session: Session, host: Host) -> Host:
 def resume(session: Session, host: Host) -> Host:
     """The host may be changed again and given new work, and is looked at now."""
     _wake_tenants(session, host)
-    host.paused = host.draining = False
-    host.pause_reason = ""
+    host.draining = False
+    return unpause(session, host)
+
+
+def unpause(session: Session, host: Host) -> Host:
+    """The host may be changed again, and is looked at now; its draining goes on."""
+    host.paused, host.pause_reason, host.restored_from = False, "", None
     session.add(host)
     wake(session, [host.id])
     return host
