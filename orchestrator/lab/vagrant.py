@@ -12,7 +12,6 @@ from typing import Any
 
 from orchestrator.lab import (
     containers,
-    control_plane,
     demonstrate,
     engine,
     images,
@@ -111,7 +110,7 @@ def converge(topology: Topology, state_dir: Path, say: Reporter) -> list[Proof]:
 
 
 def forget(topology: Topology, state_dir: Path, say: Reporter) -> None:
-    """Stop Mailfleet and remove what was made for machines that are gone; harmless again.
+    """Remove what was made for machines that are gone; harmless again. Nothing of it runs.
 
     Images stay, as a cache. An engine that we started is stopped when nothing else runs in it.
 
@@ -121,7 +120,6 @@ def forget(topology: Topology, state_dir: Path, say: Reporter) -> None:
     if not state.dir.is_dir():
         return
     with state.lock():
-        control_plane.stop(state)
         with say.stage("network"):
             _remove_network(topology, state)
         shutil.rmtree(state.dir)

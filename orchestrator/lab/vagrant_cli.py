@@ -5,7 +5,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from orchestrator.lab import topology, vagrant
+from orchestrator.lab import control_plane, topology, vagrant
 from orchestrator.lab.options import errors, show_proofs, state_option, topology_option
 from orchestrator.lab.reporter import Reporter
 from orchestrator.lab.state import State
@@ -60,9 +60,20 @@ def converge(state_dir: Path, topology_file: Path) -> None:
 
 @group.command()
 @state_option
+def stop(state_dir: Path) -> None:
+    """Stop Mailfleet's processes before the machines go down; harmless again.
+
+    Example: `mailfleet lab vagrant stop --state vagrant/.fleet`
+    """
+    with errors():
+        control_plane.stop(State.at(state_dir))
+
+
+@group.command()
+@state_option
 @topology_option
 def forget(state_dir: Path, topology_file: Path) -> None:
-    """Stop Mailfleet and remove what was made for machines that are gone.
+    """Remove what was made for machines that are gone.
 
     Example: `mailfleet lab vagrant forget --state vagrant/.fleet`
     """

@@ -84,7 +84,8 @@ def made(directory: Path, provider: str = "docker") -> Vagrant:
 def vagrant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vagrant]:
     fleet = made(tmp_path_factory.mktemp("vagrant"))
     yield fleet
-    fleet.ok("vagrant", "destroy", "--force")
+    if fleet.state.exists():
+        fleet.ok("vagrant", "destroy", "--force")
 
 
 @pytest.mark.parametrize("provider", ["docker", "libvirt"])
@@ -124,12 +125,6 @@ def test_its_hosts_are_operated_like_any_others(vagrant: Vagrant) -> None:
     assert told.returncode == 0, told.stdout + told.stderr
     for name in ("mx1", "mx2"):
         assert f"{name}.fleetlab.net" in told.stdout + told.stderr
-        assert name in vagrant.ok("vagrant", "docker-exec", name, "--", "hostname", "-f")
-
-
-def test_a_halted_fleet_comes_back(vagrant: Vagrant) -> None:
-    vagrant.ok("vagrant", "halt")
-    assert "spf=pass dkim=pass dmarc=pass" in vagrant.ok("vagrant", "up")
 
 
 def test_destroy_leaves_nothing(vagrant: Vagrant) -> None:
