@@ -1,24 +1,27 @@
-"""Every command of the README works, as it stands there, from a checkout with the lab up."""
+"""Every command of the README and of docs/ works as it stands, from a checkout with the lab up."""
 
-import re
 import subprocess
 
+import docskit
 import pytest
+from docskit import PAGES
 from labkit import ROOT
 
 pytestmark = pytest.mark.lab
 
-BLOCKS = re.findall(
-    r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
-)
+BLOCKS = [
+    pytest.param(block, id=f"{docskit.name(page)}-{number}")
+    for page in PAGES
+    for number, block in enumerate(docskit.blocks(page, "sh"), 1)
+]
 
 
 def test_the_readme_has_commands() -> None:
-    assert len(BLOCKS) >= 5
+    assert len(docskit.blocks(ROOT / "README.md", "sh")) >= 5
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_block_of_the_readme_runs(block: str) -> None:
+def test_a_block_runs(block: str) -> None:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=ROOT,
