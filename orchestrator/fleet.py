@@ -17,7 +17,7 @@ from orchestrator.conditions import Reason
 from orchestrator.errors import Invalid
 from orchestrator.hosts import known_hosts
 from orchestrator.hosts.bundle import Bundle
-from orchestrator.hosts.errors import HostError
+from orchestrator.hosts.errors import HostError, OtherDebianError
 from orchestrator.hosts.jobs import Job, Outcome
 from orchestrator.hosts.probe import Observed, Watch, probe
 from orchestrator.hosts.ssh import Pool, SshTarget
@@ -127,11 +127,12 @@ class Fleet:
     def look(self, host: Host, wanted: Wanted) -> HostState:
         """Probe and compare: one round trip.
 
-        :raises HostError: when the host can't be looked at, or runs another Debian than before.
+        :raises HostError: when the host can't be looked at.
+        :raises OtherDebianError: when it runs another Debian than before.
         """
         observed = probe(self.pool, self.target(host), watch(wanted))
         if observed.os != wanted.spec.os:
-            raise HostError(Reason.UNSUPPORTED_OS, f"was {wanted.spec.os}, now runs {observed.os}")
+            raise OtherDebianError(wanted.spec.os, observed.os)
         return compare(wanted, observed)
 
     def explain(self, host: Host, state: HostState) -> Plan:

@@ -16,7 +16,7 @@ from orchestrator.conditions import Reason
 from orchestrator.db import horizon, reading, writing
 from orchestrator.errors import NotFound
 from orchestrator.fleet import Fleet, HostState, Wanted, compare, render
-from orchestrator.hosts.errors import HostError
+from orchestrator.hosts.errors import HostError, OtherDebianError
 from orchestrator.hosts.jobs import Outcome
 from orchestrator.hosts.probe import Observed
 from orchestrator.issuers.authority import Authority
@@ -61,6 +61,9 @@ class Reconciler:
             state = self._fleet.look(host, self._want(host))
             plan = self._fleet.explain(host, state) if diffs else state.plan
             self._weigh(host, state)
+        except OtherDebianError as upgraded:
+            self._note_os(host, upgraded.os)
+            return self.plan(host_id, diffs=diffs)
         except HostError as error:
             return Result(host.name, plan, error.reason, str(error))
         return Result(host.name, plan, observed=state.observed)
@@ -156,6 +159,9 @@ class Reconciler:
             if not state.plan.empty:
                 text = f"still different after the push: {state.plan.summary}"
                 raise HostError(Reason.DRIFTED, text)
+        except OtherDebianError as upgraded:
+            self._note_os(host, upgraded.os)
+            return self._pass(host, run, allow_removals)
         except HostError as error:
             return Result(host.name, plan, error.reason, str(error), timings=timings)
         self._converged[host.id] = state.observed
@@ -199,9 +205,7 @@ class Reconciler:
     def _want(self, host: Host) -> Wanted:
         """What the host must be now. ``host.applied_at`` becomes that moment."""
         if host.os is None:
-            host.os = self._fleet.identify(host)
-            with writing(self._engine) as session:
-                session.get_one(Host, host.id).os = host.os
+            self._note_os(host, self._fleet.identify(host))
         # What is older is in the spec; what is committed from here on asks for another pass.
         host.applied_at = horizon(self._engine)
         source = self._settings.certificate_source
@@ -215,6 +219,11 @@ class Reconciler:
             self._fleet.choose_release(session, host)
         with reading(self._engine) as session:
             return self._rendered(session, host, carried(session, host))
+
+    def _note_os(self, host: Host, os: str) -> None:
+        host.os = os
+        with writing(self._engine) as session:
+            session.get_one(Host, host.id).os = os
 
     def _rendered(self, session: Session, host: Host, own: Carried) -> Wanted:
         return render(self._fleet.want(session, host, own), self._fleet.templates(session, host))

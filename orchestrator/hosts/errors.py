@@ -15,3 +15,14 @@ class HostError(OrchestratorError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class OtherDebianError(HostError):
+    """The host runs another Debian than it did, as after an upgrade in place.
+
+    :param os: the one that it runs now, which is supported.
+    """
+
+    def __init__(self, before: str, os: str) -> None:
+        super().__init__(Reason.UNSUPPORTED_OS, f"was {before}, now runs {os}")
+        self.os = os

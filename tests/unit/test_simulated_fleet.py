@@ -78,6 +78,24 @@ def test_a_change_travels_alone_and_is_seen_to_have_arrived(tmp_path: Path) -> N
             assert control.reconciler.reconcile(host).plan.empty
 
 
+def test_a_host_whose_debian_was_changed_is_taken_for_what_it_is(tmp_path: Path) -> None:
+    """As after an upgrade in place: the rows say one Debian, the host another."""
+    with SimFleet(2) as fleet, running(tmp_path, fleet) as control:
+        for host, was, is_ in zip(
+            host_ids(control), ("debian13", "debian12"), ("debian12", "debian13"), strict=True
+        ):
+            with db.writing(control.engine) as session:
+                session.get_one(Host, host).os = was
+            planned = control.reconciler.plan(host)
+            assert planned.reason is None
+            assert planned.plan.empty
+            with db.writing(control.engine) as session:
+                session.get_one(Host, host).os = was
+            assert control.reconciler.reconcile(host).reason is None
+            with db.reading(control.engine) as session:
+                assert session.get_one(Host, host).os == is_
+
+
 def test_what_was_claimed_is_let_go_of_though_no_pass_began(tmp_path: Path) -> None:
     """A host that is paused, or can't be read, between its claim and its pass is not kept."""
     with SimFleet(1) as fleet, running(tmp_path, fleet) as control:
