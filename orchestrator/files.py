@@ -19,6 +19,9 @@ def written(path: Path, *, mode: int = 0o600, replace: bool = False) -> Iterator
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
+        # Known before the work of a long block is done; the link has the last word.
+        if path.exists() and not replace:
+            raise FileExistsError
         # Never readable by others, not even before chmod.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:

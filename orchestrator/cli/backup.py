@@ -77,7 +77,8 @@ def restore(app: App, file: Path, as_json: bool) -> None:
 
     Example: `age -d -i key.txt mailfleet.backup.age | mailfleet restore -`
     """
-    done = restoring.restore(_input(file), app.settings)
+    with _input(file) as source:
+        done = restoring.restore(source, app.settings)
     rewrite_known_hosts(app)
     if as_json:
         click.echo(json.dumps(_as_dict(done), indent=2))
@@ -86,9 +87,9 @@ def restore(app: App, file: Path, as_json: bool) -> None:
         click.echo(line)
 
 
-def _input(file: Path) -> BinaryIO:
+def _input(file: Path) -> AbstractContextManager[BinaryIO]:
     if file == STANDARD:
-        return sys.stdin.buffer
+        return nullcontext(sys.stdin.buffer)
     try:
         return file.open("rb")
     except OSError as error:
