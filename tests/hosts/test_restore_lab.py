@@ -1,4 +1,4 @@
-"""A restore drill: the lab's installation comes back on an empty machine, and finds nothing to do."""
+"""A restore drill: the lab comes back on an empty machine, and finds nothing to do."""
 
 import json
 import tomllib
