@@ -49,7 +49,7 @@ def backup(app: App, file: Path, force: bool, as_json: bool) -> None:
         click.echo(json.dumps(told, indent=2), err=file == STANDARD)
         return
     click.echo(
-        f"backed up {sum(manifest.rows.values())} rows and {', '.join(manifest.files)}",
+        f"backed up rows: {sum(manifest.rows.values())}, files: {', '.join(manifest.files)}",
         err=file == STANDARD,
     )
     for name in absent:
@@ -131,11 +131,11 @@ def _lines(done: Restored) -> list[str]:
         f"files: {', '.join(done.files) or 'all there already'}",
     ]
     lines += [f"not restored: {name} is not set here" for name in done.unset]
-    lines += ["", "held:"]
+    lines += ["", "held:" if any(vars(held).values()) else "held: nothing"]
     lines += [f"  {name} is paused: {why}" for name, why in held.hosts.items()]
     lines += [f"  move {move}; ended, and nothing touched on either host" for move in held.moves]
     lines += [
-        f"  {count} overdue scheduled messages of {slug}: given up, for they may have been sent"
+        f"  overdue scheduled messages of {slug}: {count}, given up, for they may have been sent"
         for slug, count in held.messages.items()
     ]
     lines += [f"  mail of {email}, deleted, goes when its host is resumed" for email in held.purges]

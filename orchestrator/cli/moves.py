@@ -11,7 +11,7 @@ from rich.console import Console
 from orchestrator.cli.app import CONVERGED, FAILED, App, json_option, pass_app, show
 from orchestrator.db import reading, writing
 from orchestrator.models import Move, MovePhase
-from orchestrator.services import addresses, hosts, moves
+from orchestrator.services import addresses, hosts, moves, restored
 
 T = TypeVar("T")
 
@@ -63,6 +63,12 @@ def _line(row: moves.Progress) -> str:
 @click.option("--to", "to_ip", help="The address to move to, free or the tenant's own.")
 @click.option("--to-host", "to_name", help="The host to take a free address of.")
 @click.option("--cancel", is_flag=True, help="Give the move up, while mailboxes are still copied.")
+@click.option(
+    "--moved",
+    metavar="EMAIL",
+    multiple=True,
+    help="After a restore: it has moved since the backup; nothing is copied (repeatable).",
+)
 @ignore_dns_option
 @no_wait_option
 @pass_app
@@ -72,6 +78,7 @@ def move(  # noqa: PLR0917 - click passes them by name
     to_ip: str | None,
     to_name: str | None,
     cancel: bool,
+    moved: tuple[str, ...],
     ignore_dns: bool,
     no_wait: bool,
 ) -> int:
@@ -81,6 +88,8 @@ def move(  # noqa: PLR0917 - click passes them by name
     """
     if to_ip and to_name:
         raise click.UsageError("--to and --to-host are two ways to say one thing")
+    if moved:
+        return _follow(app, ip, to_ip, moved)
     with writing(app.engine) as session:
         source = addresses.get_by_ip(session, ip)
         if cancel:
@@ -99,6 +108,16 @@ def move(  # noqa: PLR0917 - click passes them by name
         return CONVERGED
     code = follow(app, [key])
     return CONVERGED if cancel else code
+
+
+def _follow(app: App, ip: str, to_ip: str | None, emails: Sequence[str]) -> int:
+    if to_ip is None:
+        raise click.UsageError("--moved needs --to: the address that the mail is at")
+    with writing(app.engine) as session:
+        source, to = addresses.get_by_ip(session, ip), addresses.get_by_ip(session, to_ip)
+        restored.follow(session, source, to, {email.lower() for email in emails})
+    click.echo(f"{', '.join(emails)}: at {to_ip}")
+    return CONVERGED
 
 
 @click.command("moves")

@@ -5,24 +5,28 @@ its rows know nothing. So nothing reaches a host, a name server, a registrar or 
 an operator has looked and says so.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session, and_, col, func, select, update
 
 from orchestrator import transit
+from orchestrator.errors import Conflict, NotFound
 from orchestrator.models import (
+    Address,
     Domain,
     Host,
     Mailbox,
     Move,
     MovePhase,
+    RelocationState,
     ScheduledMessage,
     ScheduledState,
     Workspace,
     utcnow,
 )
-from orchestrator.services import hosts, moves, scheduled
+from orchestrator.services import hosts, moves, relocations, scheduled
 from orchestrator.services.rows import lock
 from orchestrator.services.wake import wake_dns
 
@@ -71,6 +75,30 @@ def reason(made_at: datetime) -> str:
     return f"restored from the backup of {made_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def follow(session: Session, source: Address, to: Address, emails: Collection[str]) -> None:
+    """These mailboxes have moved from ``source`` to ``to`` since the backup: now the rows say so.
+
+    Nothing is copied, or removed from a host. An address that has none left cools down.
+
+    :raises NotFound: when one of them is not at ``source``.
+    :raises Conflict: when there is nothing restored to be set right, and as ``moves.start``.
+    """
+    made_at = held(session)
+    if made_at is None:
+        raise Conflict("no host waits after a restore: what moves now has to be copied")
+    move = moves.start(session, source, to=to)
+    there = {mailbox.email: (row, mailbox) for row, mailbox in relocations.gather(session, move)}
+    if missing := sorted(set(emails) - set(there)):
+        raise NotFound(f"{missing[0]} is not at {source.ip}")
+    for email in emails:
+        row, mailbox = there[email]
+        row.state, mailbox.address_id = RelocationState.MOVED, to.id
+    if len(set(emails)) == len(there):
+        relocations.finish(session, move)
+    else:
+        _end(session, move, f"{reason(made_at)}; some had moved before it was restored")
+
+
 def release(session: Session) -> list[Host]:
     """Let everything go on.
 
@@ -116,10 +144,14 @@ def _end_moves(session: Session, why: str) -> list[str]:
             f"{seen.source} ({seen.from_host}) -> {seen.target} ({seen.to_host}) of "
             f"{seen.workspace}: was {seen.phase}, {seen.moved} of {seen.mailboxes} mailboxes moved"
         )
-        move.phase, move.ended_at, move.claim = MovePhase.CANCELLED, utcnow(), ""
-        move.reason, move.message = None, f"{why}; what is on the hosts was left there"
-        session.add(move)
+        _end(session, move, f"{why}; what is on the hosts was left there")
     return ended
+
+
+def _end(session: Session, move: Move, why: str) -> None:
+    move.phase, move.ended_at, move.claim = MovePhase.CANCELLED, utcnow(), ""
+    move.reason, move.message = None, why
+    session.add(move)
 
 
 def _end_overdue(session: Session, why: str) -> dict[str, int]:

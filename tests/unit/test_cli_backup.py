@@ -81,7 +81,7 @@ def test_an_installation_comes_back_and_waits_until_somebody_has_looked(
         "hosts: 2, workspaces: 1, domains: 1, mailboxes: 2",
         "  mx1 is paused: restored from the backup of 20",
         "  move 198.51.100.21 (mx1) -> 198.51.100.32 (mx2) of acme: was preparing",
-        "  1 overdue scheduled messages of acme: given up",
+        "  overdue scheduled messages of acme: 1, given up",
         "  reconcile plan",
         "  mailfleet hosts resume --restored",
     ):
@@ -97,6 +97,26 @@ def test_an_installation_comes_back_and_waits_until_somebody_has_looked(
     )
     listed = json.loads(new("hosts", "list", "--json").stdout)
     assert [(row["paused"], row["reason"]) for row in listed] == [(False, ""), (False, "")]
+
+
+def test_what_has_moved_since_is_said_before_hosts_are_taken_up(
+    old: Run, new: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "mailfleet.backup"
+    old("backup", str(file))
+    new("restore", str(file))
+    move = ["addresses", "move", "198.51.100.21"]
+    assert new(*move, "--moved", "alice@acme.com").exit_code == 64
+    done = new(*move, "--to", "198.51.100.32", "--moved", "Alice@acme.com")
+    assert (done.exit_code, done.output) == (0, "Alice@acme.com: at 198.51.100.32\n")
+    listed = json.loads(new("mailboxes", "list", "--workspace", "acme", "--json").stdout)
+    assert {row["email"]: row["host"] for row in listed} == {
+        "alice@acme.com": "mx2",
+        "ben@acme.com": "mx1",
+    }
+    new("hosts", "resume", "--restored")
+    done = new(*move, "--to", "198.51.100.32", "--moved", "ben@acme.com")
+    assert (done.exit_code, "no host waits after a restore" in done.output) == (1, True)
 
 
 def test_programs_read_what_was_done(old: Run, new: Run, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import knotkit
 import msgspec
 import pytest
-from backupkit import fill, schedule
+from backupkit import ALICE, fill, schedule
 from sqlmodel import Session, col, select
 from storekit import Store
 
@@ -16,9 +16,11 @@ from orchestrator import db, duties, spec
 from orchestrator.conditions import Reason, Status, Type
 from orchestrator.control import ControlPlane
 from orchestrator.dns.records import ExpectedRecord, Purpose
+from orchestrator.errors import Conflict, NotFound
 from orchestrator.issuers import authority
 from orchestrator.models import (
     Address,
+    AddressState,
     Issuance,
     Mailbox,
     Move,
@@ -224,6 +226,32 @@ def _address(session: Session, ip: str) -> Address:
 
 def _addresses(session: Session) -> dict[str, UUID]:
     return dict(session.exec(select(Mailbox.email, Mailbox.address_id)).all())
+
+
+def test_rows_follow_mail_that_has_moved_since(store: Store, acme: Workspace) -> None:
+    with db.writing(store.engine) as session:
+        old, new = _address(session, "198.51.100.21"), _address(session, "198.51.100.32")
+        with pytest.raises(Conflict, match="no host waits after a restore"):
+            restored.follow(session, old, new, [ALICE])
+    hold(store)
+    with (
+        pytest.raises(NotFound, match=r"zoe@acme\.com is not at"),
+        db.writing(store.engine) as session,
+    ):
+        old, new = _address(session, "198.51.100.21"), _address(session, "198.51.100.32")
+        restored.follow(session, old, new, [ALICE, "zoe@acme.com"])
+    for email in (ALICE, "ben@acme.com"):
+        with db.writing(store.engine) as session:
+            old, new = _address(session, "198.51.100.21"), _address(session, "198.51.100.32")
+            assert old.state is AddressState.ASSIGNED
+            assert _addresses(session)[email] == old.id
+            restored.follow(session, old, new, [email])
+            assert _addresses(session)[email] == new.id
+            assert moves.list_(session) == []
+    with db.reading(store.engine) as session:
+        # Nothing is left there: as after any move.
+        assert _address(session, "198.51.100.21").state is AddressState.COOLDOWN
+        assert restored.held(session) == MADE
 
 
 def test_a_message_that_may_have_been_sent_is_given_up(store: Store, acme: Workspace) -> None:
