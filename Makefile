@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RIVALS := $(VENV)/rivals
+# The Debian that `make deb` is for.
+DEBIAN ?= 13
 # The engine and the image builder of the lab, and a mail client to try it with.
 PACKAGES := $(shell command -v dockerd >/dev/null || echo docker.io) iptables mmdebstrap \
 	debian-archive-keyring iproute2 openssh-client ca-certificates curl \
@@ -13,7 +15,7 @@ PACKAGES := $(shell command -v dockerd >/dev/null || echo docker.io) iptables mm
 COUNTERPARTS := isync pebble bind9-dnsutils postgresql faketime knot vagrant vagrant-libvirt
 PROVIDER ?= docker
 
-.PHONY: install up down vagrant-up vagrant-destroy test chaos lint bench clean packages counterparts
+.PHONY: install up down vagrant-up vagrant-destroy test chaos lint deb bench clean packages counterparts
 
 install: packages $(STAMP)
 
@@ -52,6 +54,10 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Mailfleet's package: `make deb`, `make deb DEBIAN=12`, `make deb VERSION=0.2.0`.
+deb: $(STAMP)
+	@$(BIN)/python packaging/build.py --debian $(DEBIAN) $(if $(VERSION),--version $(VERSION))
+
 bench: up $(RIVALS)/.installed
 	@command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq wrk; }
 	$(BIN)/python -m bench --json .lab/bench.json --markdown .lab/bench.md
@@ -87,4 +93,4 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -31,7 +31,7 @@ def upgrade(app: App) -> None:
     Example: `mailfleet db upgrade`
     """
     done = database.upgrade(app.settings.database_url)
-    click.echo("brought to this version" if done else "is of this version")
+    click.echo(f"the database {'was brought to' if done else 'is of'} this version")
 
 
 @db.command("copy")

@@ -27,7 +27,7 @@ def connect() -> Any:
 
     :raises LabError: when none answers at ``DOCKER_HOST`` or the default socket.
     """
-    docker = _sdk()
+    docker = sdk()
     where = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
     try:
         if where.startswith("unix://"):
@@ -47,6 +47,7 @@ def ensure() -> Any:
 
     :raises LabError: when there is none and none can be started, saying what to install.
     """
+    sdk()
     try:
         return connect()
     except LabError:
@@ -95,7 +96,11 @@ def purge() -> None:
         shutil.rmtree(RUN, ignore_errors=True)
 
 
-def _sdk() -> Any:
+def sdk() -> Any:
+    """Return Docker's Python package.
+
+    :raises LabError: when it is not installed, saying how to.
+    """
     try:
         import docker
     except ImportError:

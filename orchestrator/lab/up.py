@@ -43,6 +43,7 @@ def up(state_dir: Path, topology: Topology, reporter: Reporter | None = None) ->
     :raises LabError: saying what stands in the way and what to do.
     """
     say = reporter or Reporter()
+    engine.sdk()
     state = State.open(state_dir)
     with state.lock():
         with say.stage("engine"):

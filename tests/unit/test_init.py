@@ -175,6 +175,6 @@ def test_people_are_told_what_comes_next(directory: Path) -> None:
 
 
 def test_the_database_alone_is_brought_to_this_version(directory: Path) -> None:
-    assert run(directory, "db", "upgrade").stdout == "brought to this version\n"
-    assert run(directory, "db", "upgrade").stdout == "is of this version\n"
+    assert run(directory, "db", "upgrade").stdout == "the database was brought to this version\n"
+    assert run(directory, "db", "upgrade").stdout == "the database is of this version\n"
     assert [path.name for path in directory.glob("*.key")] == []
