@@ -100,7 +100,7 @@ def upgrade(url: str, revision: str = HEAD) -> bool:
     """
     engine = connect(url, foreign_keys=False)
     try:
-        if revision == HEAD and _revision(engine) == _newest():
+        if revision == HEAD and _revision(engine) == newest():
             return False
         _migrate(engine, revision)
         return True
@@ -118,7 +118,8 @@ def _revision(engine: Engine) -> str | None:
         return found
 
 
-def _newest() -> str:
+def newest() -> str:
+    """The revision of this version's schema."""
     return max(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("0*.py"))
 
 

@@ -35,10 +35,9 @@ class Installation:
 
 
 def prepare(settings: Settings) -> Installation:
-    """Make what is missing and keep what is there.
+    """Make what is missing, for its owner alone to read, and keep what is there.
 
-    Private files are readable by their owner alone. Done again after an interruption, it goes on
-    where it ended.
+    Done again after an interruption, it goes on where it ended.
 
     :raises ConfigurationError: when something can't be made, or what is there can't be used.
     :raises Conflict: when the database holds secrets and the master key that opens them is gone.
@@ -51,7 +50,7 @@ def prepare(settings: Settings) -> Installation:
     parts.append(_file("SSH key", settings.ssh_key_file, identity.new_key()))
     line = identity.public_key(settings.ssh_key_file, f"mailfleet@{socket.gethostname()}")
     public = settings.ssh_key_file.with_name(f"{settings.ssh_key_file.name}.pub")
-    parts.append(_file("its public half", public, line, mode=0o644))
+    parts.append(_file("its public half", public, line))
     if settings.operator_token_file is not None:
         token = stdlib_secrets.token_urlsafe(32) + "\n"
         parts.append(_file("operator's token", settings.operator_token_file, token))
@@ -59,8 +58,8 @@ def prepare(settings: Settings) -> Installation:
     return Installation(tuple(parts), line.strip())
 
 
-def _file(what: str, path: Path, text: str, *, mode: int = 0o600) -> Part:
-    return Part(what, str(path), secrets.write_once(path, text, mode=mode))
+def _file(what: str, path: Path, text: str) -> Part:
+    return Part(what, str(path), secrets.write_once(path, text))
 
 
 def _master_key(settings: Settings) -> Part:
@@ -94,6 +93,6 @@ def _authority(key: Path, certificate: Path, name: str) -> list[Part]:
         parts.append(Part("authority's certificate", str(certificate), made=False))
     else:
         text = authority.certify(key, name)
-        parts.append(_file("authority's certificate", certificate, text, mode=0o644))
+        parts.append(_file("authority's certificate", certificate, text))
     Authority(certificate, key)
     return parts

@@ -80,14 +80,14 @@ def create_master_key(path: Path) -> bool:
     return write_once(path, Fernet.generate_key().decode() + "\n")
 
 
-def write_once(path: Path, text: str, *, mode: int = 0o600) -> bool:
-    """Write a file, whole or not at all; an existing one is kept.
+def write_once(path: Path, text: str) -> bool:
+    """Write a file for its owner alone to read, whole or not at all; an existing one is kept.
 
     :returns: whether it was written.
     :raises ConfigurationError: when it can't be.
     """
     try:
-        with files.written(path, mode=mode) as file:
+        with files.written(path) as file:
             file.write(text.encode())
     except Conflict:
         return False

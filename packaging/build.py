@@ -67,7 +67,7 @@ def build(debian: str, version: str) -> Path:
         # xz would make it a sixth smaller in half a minute more.
         command = ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z10", "--build"]
         _run([*command, str(root), str(made)], {"SOURCE_DATE_EPOCH": _epoch()})
-        made.replace(package)
+        shutil.move(made, package)
     noted.write_text(inputs)
     return package
 

@@ -31,7 +31,8 @@ def upgrade(app: App) -> None:
     Example: `mailfleet db upgrade`
     """
     done = database.upgrade(app.settings.database_url)
-    click.echo(f"the database {'was brought to' if done else 'is of'} this version")
+    what = "was brought to" if done else "is of"
+    click.echo(f"the database {what} this version, which is schema {database.newest()}")
 
 
 @db.command("copy")

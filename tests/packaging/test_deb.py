@@ -215,7 +215,8 @@ def test_an_installation_is_made_with_it(root: Path, config: Path) -> None:
     assert "1. Choose fleet_domain and probe_domain" in done.stdout
     state = settings.load(config, {}).master_key_file.parent
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in state.iterdir()}
-    assert {name for name, mode in modes.items() if mode != 0o600} == {"ca.pem", "id_ed25519.pub"}
+    assert set(modes.values()) == {0o600}
+    assert {"master.key", "ca.key", "id_ed25519", "operator.token", "mailfleet.db"} <= set(modes)
 
 
 def test_the_lab_is_said_to_need_more(root: Path) -> None:

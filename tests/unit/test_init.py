@@ -17,8 +17,7 @@ from orchestrator.issuers.authority import Authority
 from orchestrator.secrets import Vault
 from orchestrator.services import hosts
 
-PRIVATE = ("master.key", "ca.key", "id_ed25519", "operator.token")
-PUBLIC = ("ca.pem", "id_ed25519.pub")
+FILES = ("master.key", "ca.key", "ca.pem", "id_ed25519", "id_ed25519.pub", "operator.token")
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 
@@ -55,7 +54,7 @@ def init(directory: Path) -> Any:
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {name: (directory / name).read_bytes() for name in PRIVATE + PUBLIC}
+    return {name: (directory / name).read_bytes() for name in FILES}
 
 
 def test_everything_is_made_and_can_be_used(directory: Path) -> None:
@@ -88,10 +87,10 @@ def test_everything_is_made_and_can_be_used(directory: Path) -> None:
     assert (app.settings.operator_token() or "").isascii()
 
 
-def test_only_the_owner_reads_what_is_private(directory: Path) -> None:
+def test_only_the_owner_reads_it(directory: Path) -> None:
     init(directory)
-    modes = {name: stat.S_IMODE((directory / name).stat().st_mode) for name in PRIVATE + PUBLIC}
-    assert modes == dict.fromkeys(PRIVATE, 0o600) | dict.fromkeys(PUBLIC, 0o644)
+    modes = {name: stat.S_IMODE((directory / name).stat().st_mode) for name in FILES}
+    assert modes == dict.fromkeys(FILES, 0o600)
     assert not [path.name for path in directory.iterdir() if path.name.startswith(".")]
 
 
@@ -175,6 +174,8 @@ def test_people_are_told_what_comes_next(directory: Path) -> None:
 
 
 def test_the_database_alone_is_brought_to_this_version(directory: Path) -> None:
-    assert run(directory, "db", "upgrade").stdout == "the database was brought to this version\n"
-    assert run(directory, "db", "upgrade").stdout == "the database is of this version\n"
+    schema = max(file.name for file in db.MIGRATIONS.glob("versions/0*.py"))[:4]
+    for what in ("was brought to", "is of"):
+        told = run(directory, "db", "upgrade").stdout
+        assert told == f"the database {what} this version, which is schema {schema}\n"
     assert [path.name for path in directory.glob("*.key")] == []
