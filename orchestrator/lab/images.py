@@ -25,6 +25,9 @@ MAIL_PACKAGES = (
     *("libsasl2-modules", "sasl2-bin", "bind9-host", "curl"),
 )
 
+#: The same for a machine that is to carry the control plane, as docs/production.md has it.
+CONTROL_PACKAGES = ("python3", "openssh-client", "libstdc++6", "postgresql", "nginx", "swaks")
+
 # Parts of packages that a server does without; the same as Debian's slim images leave out.
 _DPKG_OPTIONS = (
     "force-unsafe-io",  # a lab that loses power is built again
@@ -88,7 +91,7 @@ def bare(system: str) -> Recipe:
         name=f"mailfleet-lab/{system}",
         system=system,
         include=(*BASE, "openssh-server"),
-        cached=MAIL_PACKAGES,
+        cached=MAIL_PACKAGES if system == "debian12" else (*MAIL_PACKAGES, *CONTROL_PACKAGES),
     )
 
 
