@@ -10,7 +10,6 @@ and built again only when something that went in has changed; `rm -r dist` forge
 
 import argparse
 import fcntl
-import gzip
 import hashlib
 import os
 import re
@@ -144,8 +143,7 @@ def _lay_out(root: Path, debian: str, temporary: Path) -> None:
     (root / "usr/bin/reconcile").symlink_to("mailfleet")
     for page in (ROOT / "docs").glob("*.md"):
         shutil.copy(page, root / DOC)
-    changes = gzip.compress((ROOT / "CHANGELOG.md").read_bytes(), mtime=0)
-    (root / DOC / "changelog.gz").write_bytes(changes)
+    shutil.copy(ROOT / "CHANGELOG.md", root / DOC)
     lines = sorted(f"{one.name}=={one.version}\n" for one in distributions(path=[str(site)]))
     (root / DOC / "requirements.txt").write_text("".join(lines))
 
