@@ -99,6 +99,11 @@ def _fresh(directory: Path, name: str) -> Path:
         (packed((MANIFEST, manifest(GOOD))), r"files/ca_file is missing"),
         (packed((MANIFEST, manifest(GOOD, extra=1)), *GOOD.items()), "manifest is damaged"),
     ],
+    # What is compressed carries the time, and a name of a test must not.
+    ids=(
+        *("empty", "encrypted", "nothing", "no-tar", "foreign", "out-of-order", "no-fields"),
+        *("no-json", "deep", "member-missing", "unknown-field"),
+    ),
 )
 def test_what_is_no_backup_is_refused(tmp_path: Path, data: bytes, words: str) -> None:
     refuse(data, tmp_path, words)
