@@ -1,8 +1,10 @@
 """``mailfleet backup`` and ``mailfleet restore``."""
 
 import json
+import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,12 +39,11 @@ def backup(app: App, file: Path, force: bool, as_json: bool) -> None:
 
     Example: `mailfleet backup - | age -r age1… > mailfleet.backup.age`
     """
-    with _output(file, force=force) as out:
-        try:
+    try:
+        with _output(file, force=force) as out:
             manifest = making.make(app.engine, app.settings, out)
-            out.flush()
-        except OSError as error:
-            raise ConfigurationError(f"can't write the backup: {error.strerror}") from None
+    except OSError as error:
+        raise ConfigurationError(f"can't write the backup: {error.strerror}") from None
     absent = sorted(making.paths(app.settings).keys() - {*manifest.files, making.SSH_PUBLIC_KEY})
     told = {**_described(manifest), "rows": manifest.rows, "absent": absent}
     if as_json:
@@ -59,10 +60,21 @@ def backup(app: App, file: Path, force: bool, as_json: bool) -> None:
 def _output(file: Path, *, force: bool) -> AbstractContextManager[BinaryIO]:
     if file != STANDARD:
         return files.written(file, replace=force)
-    out = sys.stdout.buffer
-    if out.isatty():
+    if sys.stdout.isatty():
         raise click.UsageError("a backup is not for a terminal: name a file, or pipe it on")
-    return nullcontext(out)
+    return _standard()
+
+
+@contextmanager
+def _standard() -> Iterator[BinaryIO]:
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+    except OSError:
+        # What is left would be tried once more at the exit (Python's signal module, "Note on
+        # SIGPIPE"), and fail with an exit code of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 @click.command()
