@@ -15,7 +15,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import ColumnElement, Engine, Pool, event, func, inspect, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlmodel import Session, create_engine
 
 from orchestrator import wakeup
@@ -37,6 +38,11 @@ POSTGRESQL = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+#: How long a transaction may hold its locks while nothing is asked of it: a process that was
+#: stopped in the middle of one does not keep others from its rows. In milliseconds.
+IDLE_IN_TRANSACTION = 30_000
+#: PostgreSQL's word for its end (appendix A, "PostgreSQL Error Codes").
+IDLE_SQLSTATE = "25P03"
 
 _turns: WeakKeyDictionary[Pool, Lock] = WeakKeyDictionary()
 
@@ -64,6 +70,8 @@ def connect(url: str, *, foreign_keys: bool = True) -> Engine:
         event.listen(engine, "connect", partial(_configure_sqlite, foreign_keys))
         event.listen(engine, "begin", _begin_sqlite)
     else:
+        event.listen(engine, "connect", _configure_postgresql)
+        event.listen(engine, "handle_error", _as_outage)
         event.listen(engine, "begin", _begin_postgresql)
     return engine
 
@@ -75,6 +83,23 @@ def _configure_sqlite(foreign_keys: bool, connection: Any, _record: object) -> N
     checked = f"foreign_keys={'ON' if foreign_keys else 'OFF'}"
     for pragma in ("journal_mode=WAL", checked, f"busy_timeout={BUSY_SECONDS * 1000}"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _configure_postgresql(connection: Any, _record: object) -> None:
+    # Not as an option of the connection: PgBouncer takes none.
+    connection.execute(f"SET idle_in_transaction_session_timeout TO {IDLE_IN_TRANSACTION}")
+    connection.commit()
+
+
+def _as_outage(context: ExceptionContext) -> OperationalError | None:
+    """Of a transaction that was idle for too long: what any connection is lost by.
+
+    The driver files it under internal errors.
+    """
+    if getattr(context.original_exception, "sqlstate", None) != IDLE_SQLSTATE:
+        return None
+    lost = context.original_exception
+    return OperationalError(context.statement, None, lost, connection_invalidated=True)
 
 
 def _begin_sqlite(connection: Any) -> None:

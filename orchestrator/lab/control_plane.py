@@ -120,8 +120,10 @@ def _running(state: State, name: str) -> int | None:
         directory = Path(f"/proc/{pid}/cwd").readlink()
     except (OSError, ValueError):
         return None
-    # Process numbers are used again: it must be our command, in our directory.
-    ours = PROCESSES[name][-1].encode() in command and directory == state.dir
+    # Process numbers are used again: it must be our command, in our directory. A process that is
+    # just being started has the directory already, and no command yet.
+    ours = command == [b""] or PROCESSES[name][-1].encode() in command
+    ours = ours and directory == state.dir
     return pid if ours else None
 
 

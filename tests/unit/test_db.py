@@ -5,7 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from databases import PostgreSQL
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from orchestrator import db
@@ -62,3 +64,25 @@ def test_a_writer_that_fails_lets_the_next_one_in(engine: Engine) -> None:
         raise ValueError("no")
     with db.writing(engine) as session:
         assert session.execute(text("SELECT 1")).scalar_one() == 1
+
+
+def test_a_transaction_that_is_left_alone_gives_up_its_locks(
+    postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a process which is stopped in the middle of it."""
+    monkeypatch.setattr(db, "IDLE_IN_TRANSACTION", 300)
+    engine = db.connect(postgresql.empty())
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE held (n INTEGER)"))
+        connection.execute(text("INSERT INTO held VALUES (0)"))
+    stopped = engine.connect()
+    stopped.execute(text("UPDATE held SET n = 1"))
+    with db.writing(engine) as session:
+        session.execute(text("UPDATE held SET n = 2"))
+    with pytest.raises(OperationalError) as told:
+        stopped.execute(text("SELECT n FROM held"))
+    assert told.value.connection_invalidated
+    stopped.close()
+    with db.reading(engine) as session:
+        assert session.execute(text("SELECT n FROM held")).scalar_one() == 2
+    engine.dispose()
