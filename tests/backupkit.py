@@ -16,11 +16,12 @@ from sqlalchemy import select as columns
 from sqlmodel import SQLModel, select
 from storekit import Store
 
-from orchestrator import backup, db
-from orchestrator.archive import FORMAT, MANIFEST, member_of
+from orchestrator import db
 from orchestrator.conditions import Type
 from orchestrator.dns.records import Purpose
 from orchestrator.hosts.jobs import Outcome
+from orchestrator.installation import backup
+from orchestrator.installation.archive import FORMAT, MANIFEST, member_of
 from orchestrator.mail.types import Prepared
 from orchestrator.models import (
     AcmeAccount,

@@ -10,14 +10,14 @@ from typing import Any, BinaryIO
 
 import rich_click as click
 
-from orchestrator import backup as making
 from orchestrator import files
-from orchestrator import restore as restoring
-from orchestrator.archive import Manifest
 from orchestrator.cli.app import App, json_option, pass_app
 from orchestrator.cli.hosts import rewrite_known_hosts
 from orchestrator.errors import ConfigurationError
-from orchestrator.restore import Restored
+from orchestrator.installation import backup as making
+from orchestrator.installation import restore as restoring
+from orchestrator.installation.archive import Manifest
+from orchestrator.installation.restore import Restored
 
 STANDARD = Path("-")
 file_argument = click.argument(

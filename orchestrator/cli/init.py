@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 import rich_click as click
 
-from orchestrator import installation
 from orchestrator.cli.app import App, json_option, pass_app, show
-from orchestrator.installation import Installation
+from orchestrator.installation import initial
+from orchestrator.installation.initial import Installation
 from orchestrator.settings import Settings
 
 
@@ -21,7 +21,7 @@ def init(app: App, as_json: bool) -> None:
 
     Example: `mailfleet init`
     """
-    made = installation.prepare(app.settings)
+    made = initial.prepare(app.settings)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2))
         return

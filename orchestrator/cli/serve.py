@@ -3,9 +3,9 @@
 import rich_click as click
 
 from api.app import serve as serve_api
-from orchestrator import copying
 from orchestrator import db as database
 from orchestrator.cli.app import App, pass_app
+from orchestrator.installation import copying
 
 
 @click.command()

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 CONVERGE_SECONDS = 300.0
 DELIVERY_SECONDS = 60.0
+#: How long one request is made again where the API says that it may be.
+PATIENCE_SECONDS = 120.0
 
 #: ``from EHLO (PTR [IP])``, as Postfix writes it.
 TRACE = re.compile(r"from (\S+) \((?:(\S+) )?\[(?:IPv6:)?([0-9a-fA-F.:]+)\]\)")
@@ -71,9 +73,12 @@ class Tenant:
 
         :raises LabError: with the API's own words when it refuses.
         """
+        # A database is away for a moment when the disk is busy; asking again changes nothing.
+        passing = {429, 503} if method == "GET" else {429}
+        deadline = time.monotonic() + PATIENCE_SECONDS
         answer = self._client.request(method, path, json=body, params=query)
-        while answer.status_code == 429:
-            time.sleep(int(answer.headers["Retry-After"]))
+        while answer.status_code in passing and time.monotonic() < deadline:
+            time.sleep(int(answer.headers.get("Retry-After", "1")))
             answer = self._client.request(method, path, json=body, params=query)
         if answer.status_code != 200:
             raise LabError(f"{method} {path} answered {answer.status_code}: {answer.text}")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from backupkit import manifest, packed, unpacked
 
-from orchestrator import archive
-from orchestrator.archive import DATABASE, FILES, MANIFEST, Manifest, member_of
 from orchestrator.errors import Invalid
+from orchestrator.installation import archive
+from orchestrator.installation.archive import DATABASE, FILES, MANIFEST, Manifest, member_of
 from orchestrator.models import utcnow
 
 KNOWN = frozenset({"ca_file", "master_key_file"})

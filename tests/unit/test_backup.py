@@ -17,12 +17,12 @@ from sqlalchemy.types import Boolean, DateTime, Integer, Uuid
 from sqlmodel import SQLModel
 from storekit import Store
 
-from orchestrator import archive, backup, copying, db, restore, secrets
-from orchestrator.archive import DATABASE, FILES, Manifest
+from orchestrator import db, secrets
 from orchestrator.errors import ConfigurationError, Conflict
+from orchestrator.installation import archive, backup, copying, restore, sealed
+from orchestrator.installation.archive import DATABASE, FILES, Manifest
 from orchestrator.models import utcnow
 from orchestrator.secrets import Vault
-from orchestrator.services import sealed
 from orchestrator.settings import Settings
 
 REVISIONS = [script.revision for script in ScriptDirectory(str(db.MIGRATIONS)).walk_revisions()]

@@ -14,9 +14,10 @@ from click.testing import CliRunner, Result
 from databases import Databases
 from storekit import Store
 
-from orchestrator import backup, db
+from orchestrator import db
 from orchestrator.cli import mailfleet
 from orchestrator.cli.app import App
+from orchestrator.installation import backup
 from orchestrator.services import hosts
 from orchestrator.settings import Settings
 

@@ -8,9 +8,10 @@ from sqlalchemy import select
 from sqlmodel import SQLModel
 from storekit import Store
 
-from orchestrator import copying, db
+from orchestrator import db
 from orchestrator.conditions import Type
 from orchestrator.errors import Conflict
+from orchestrator.installation import copying
 from orchestrator.leases import Leases
 
 

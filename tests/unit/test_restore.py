@@ -15,8 +15,9 @@ from backupkit import elsewhere, fill, furnish, rows
 from sqlalchemy import Engine, event
 from storekit import Store
 
-from orchestrator import archive, backup, db, restore, secrets
+from orchestrator import db, secrets
 from orchestrator.errors import ConfigurationError, Conflict, Invalid, OrchestratorError
+from orchestrator.installation import archive, backup, restore
 from orchestrator.settings import Settings
 
 

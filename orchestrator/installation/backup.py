@@ -9,11 +9,11 @@ import msgspec
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from orchestrator import __version__, archive, copying, db
-from orchestrator.archive import Manifest
+from orchestrator import __version__, db
 from orchestrator.errors import ConfigurationError
+from orchestrator.installation import archive, copying, sealed
+from orchestrator.installation.archive import Manifest
 from orchestrator.secrets import Vault
-from orchestrator.services import sealed
 from orchestrator.settings import Settings
 
 #: The setting whose file goes with a second one.

@@ -10,11 +10,12 @@ from typing import BinaryIO
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator import __version__, archive, backup, copying, db, files
-from orchestrator.archive import Contents, Manifest
+from orchestrator import __version__, db, files
 from orchestrator.errors import ConfigurationError, Conflict, Invalid
+from orchestrator.installation import archive, backup, copying, sealed
+from orchestrator.installation.archive import Contents, Manifest
 from orchestrator.secrets import Vault
-from orchestrator.services import restored, sealed
+from orchestrator.services import restored
 from orchestrator.services.restored import Held
 from orchestrator.settings import Settings
 
