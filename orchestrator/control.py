@@ -8,23 +8,23 @@ from sqlalchemy import Engine
 
 from orchestrator import payments
 from orchestrator.dns import resolver
-from orchestrator.egress import Egress
 from orchestrator.fleet import Fleet
-from orchestrator.leaving import Leaving
 from orchestrator.mail.receiver import ProbeReceiver
-from orchestrator.mover import Mover
-from orchestrator.postman import Postman
-from orchestrator.proofs import Proofs
-from orchestrator.publication import Publication
-from orchestrator.purchases import Purchases
 from orchestrator.reconciler import Reconciler
 from orchestrator.registrars import configured as registrar
-from orchestrator.renewals import Renewals
-from orchestrator.reputation import Reputation
-from orchestrator.rollouts import Rollouts
 from orchestrator.secrets import Vault
 from orchestrator.settings import Settings
-from orchestrator.zone_hosting import ZoneHosting
+from orchestrator.work.egress import Egress
+from orchestrator.work.leaving import Leaving
+from orchestrator.work.mover import Mover
+from orchestrator.work.postman import Postman
+from orchestrator.work.proofs import Proofs
+from orchestrator.work.publication import Publication
+from orchestrator.work.purchases import Purchases
+from orchestrator.work.renewals import Renewals
+from orchestrator.work.reputation import Reputation
+from orchestrator.work.rollouts import Rollouts
+from orchestrator.work.zone_hosting import ZoneHosting
 
 log = logging.getLogger(__name__)
 

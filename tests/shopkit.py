@@ -15,11 +15,11 @@ from orchestrator.models import (
     Registration,
     Workspace,
 )
-from orchestrator.purchases import Purchases
 from orchestrator.registrars.configured import configured
 from orchestrator.services import conditions, domains, registrations, status
 from orchestrator.settings import RegistrarKind, Settings
-from orchestrator.zone_hosting import ZoneHosting
+from orchestrator.work.purchases import Purchases
+from orchestrator.work.zone_hosting import ZoneHosting
 
 NAME = "new-tenant.net"
 SERVERS = ("ns1.fleet.net", "ns2.fleet.net")

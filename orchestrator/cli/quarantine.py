@@ -12,9 +12,9 @@ from orchestrator.db import reading, writing
 from orchestrator.dns import resolver
 from orchestrator.errors import NotFound
 from orchestrator.models import Address
-from orchestrator.reputation import Reputation
 from orchestrator.services import addresses, conditions, departures, reputation
 from orchestrator.services import history as service
+from orchestrator.work.reputation import Reputation
 
 LOOKED_AT = (Type.PTR_CONFIRMED, Type.NOT_LISTED)
 

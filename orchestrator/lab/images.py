@@ -26,7 +26,11 @@ MAIL_PACKAGES = (
 )
 
 #: The same for a machine that is to carry the control plane, as docs/production.md has it.
-CONTROL_PACKAGES = ("python3", "openssh-client", "libstdc++6", "postgresql", "nginx", "swaks")
+CONTROL_PACKAGES = (
+    *("python3", "openssh-client", "libstdc++6", "postgresql", "nginx", "swaks"),
+    # What the other pages look with.
+    *("bind9-dnsutils", "openssl", "age"),
+)
 
 # Parts of packages that a server does without; the same as Debian's slim images leave out.
 _DPKG_OPTIONS = (

@@ -1,47 +1,31 @@
 """docs/production.md, from a bare Debian to a delivered message, an upgrade, and back.
 
 Each section's commands run in a container as they stand there, with the lab's names and addresses
-in place of the examples'. The hosts of this fleet are its own; the lab's are left alone.
+in place of the examples', and so do those of the operator's other pages. The hosts of this fleet
+are its own; the lab's are left alone.
 """
 
 import imaplib
+import json
 import os
 import re
-import smtplib
 import ssl
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import baremetalkit
 import docskit
 import pytest
-from baremetalkit import Bare
 from labkit import BIN, ROOT, wait_for
+from newcomerkit import CONTROL, FIRST, FLEET, HOST, LAST, TENANT, Client, Newcomer, sections
 
 from orchestrator.issuers.authority import Authority
 from orchestrator.lab.access import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.own_machines]
 
-PAGE = (ROOT / "docs" / "production.md").read_text()
-FLEET, TENANT = "newcomer-fleet.net", "newcomer-mail.net"
-CONTROL, HOST, FIRST, LAST = 90, 91, 92, 93
-#: What stands in the examples, and what it is here; longer ones first.
-PLACES = {
-    "203.0.113.11-203.0.113.18": f"198.51.100.{FIRST}-198.51.100.{LAST}",
-    "113.0.203.in-addr.arpa": "100.51.198.in-addr.arpa",
-    "203.0.113.10": f"198.51.100.{HOST}",
-    "203.0.113.53": "198.51.100.52",
-    "--tsig-name fleet": "--tsig-name mailfleet-lab",
-    "somebody@example.org": "walter@worldpost.org",
-    "fleet.net": FLEET,
-    "acme.com": TENANT,
-}
 #: The lab's addresses are nobody's, and its clock is faster than the world's.
 LAB_SETTINGS = """
 allow_private_targets = true
@@ -64,36 +48,21 @@ def upgrade() -> None:
 '''
 
 
-def sections() -> dict[str, list[str]]:
-    """The commands under each heading, as a newcomer to the lab would type them."""
-    found: dict[str, list[str]] = {}
-    for part in re.split(r"^##+ ", PAGE, flags=re.MULTILINE)[1:]:
-        title, _, text = part.partition("\n")
-        blocks = re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-        scripts = [docskit.typed(block) for block in blocks]
-        for example, ours in PLACES.items():
-            scripts = [script.replace(example, ours) for script in scripts]
-        found[title] = scripts
-    return found
-
-
-SECTIONS = sections()
-
-
-@dataclass
-class Newcomer:
-    """The two machines, and a mail client that never stops while it is asked to."""
-
-    control: Bare
-    host: Bare
-    ca: Path
-    failures: list[str] = field(default_factory=list)
-    looks: int = 0
-
-    def follow(self, title: str) -> str:
-        """Do what a section says; gives what the commands printed."""
-        assert SECTIONS[title], f"no commands under {title}"
-        return "".join(self.control.ok(script) for script in SECTIONS[title])
+#: The operator's pages whose commands are typed on this control plane, too.
+PAGES = {
+    "conditions.md": None,
+    "troubleshooting.md": None,
+    "handbook.md": ("Mailfleet's SSH key", "The master key", "The operator's CA"),
+}
+#: What can't be typed here.
+ELSEWHERE = {
+    r"curl .*letsencrypt": "leaves the lab",
+    r"dig \+trace": "asks the world's root servers",
+    r"openssl x509 .*/certificates/": "of another source of certificates",
+    r"mailfleet billing sync": "there is no payment service",
+}
+#: These exit codes tell of the fleet's state.
+TELLING = {"reconcile status": 2, "reconcile plan": 2, "MAILFLEET_MASTER_KEY_FILE=": 1}
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +198,46 @@ def test_the_units_are_what_they_should_be(newcomer: Newcomer) -> None:
         assert control.ok(f"ps -o user= -p {pid}").strip() == "mailfleet"
 
 
+def _typed() -> Iterator[Any]:
+    """What is typed on the other pages, each line once."""
+    seen: set[str] = set()
+    for page, titles in PAGES.items():
+        for title, scripts in sections(page).items():
+            if titles is not None and title not in titles:
+                continue
+            lines = [line for script in scripts for line in script.splitlines()]
+            here = [line for line in lines if not any(re.match(x, line) for x in ELSEWHERE)]
+            new = [line for line in here if line not in seen]
+            seen |= set(new)
+            if new:
+                yield pytest.param(new, id=f"{page}-{title}")
+
+
+@pytest.mark.parametrize("lines", _typed())
+def test_the_commands_of_another_page(newcomer: Newcomer, lines: list[str]) -> None:
+    control = newcomer.control
+    run = json.loads(control.ok("reconcile history mx1 --limit 1 --json"))[0]["run"]
+    key = newcomer.host.ok("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+    for line in lines:
+        script = line.replace("019ab3c4", run).replace("SHA256:…", key)
+        done = control.run(f"umask 077; {script}")
+        most = max((code for start, code in TELLING.items() if line.startswith(start)), default=0)
+        assert done.returncode <= most, f"{script}\n{done.stdout}\n{done.stderr}"
+
+
+def test_a_backup_every_night(newcomer: Newcomer) -> None:
+    """The units of backup.md, and what they leave put back into another database."""
+    control = newcomer.control
+    control.ok("apt-get install -y age; age-keygen -o key.txt")
+    control.ok("age-keygen -y key.txt > /etc/mailfleet/backup.recipients")
+    for unit in docskit.blocks(ROOT / "docs" / "backup.md", "ini"):
+        name = unit.partition("\n")[0].removeprefix("# ")
+        control.ok(f"cat > /etc/systemd/system/{name} <<'END'\n{unit}END")
+    control.ok("systemctl daemon-reload")
+    for script in sections("backup.md")["Every night"]:
+        assert ".age" in control.ok(script)
+
+
 def test_an_upgrade_while_the_hosts_serve(newcomer: Newcomer, packages: tuple[Path, Path]) -> None:
     newcomer.control.put(f"/root/{packages[1].name}", packages[1])
     before = newcomer.control.ok("mailfleet db upgrade")
@@ -257,43 +266,3 @@ def test_removing_it(newcomer: Newcomer) -> None:
     assert newcomer.control.run("command -v mailfleet").returncode != 0
     assert "master.key" in newcomer.control.ok("ls /var/lib/mailfleet")
     assert newcomer.control.run("systemctl is-active mailfleet-api").stdout.strip() != "active"
-
-
-class Client:
-    """Logs in over IMAP and submits, again and again, at the host of the tenant's mailbox."""
-
-    def __init__(self, newcomer: Newcomer) -> None:
-        self._newcomer = newcomer
-        self._email = f"alice@{TENANT}"
-        command = f"mailfleet mailboxes password {self._email} --workspace acme"
-        self._password = newcomer.control.ok(command).strip()
-        self._tls = ssl.create_default_context(cafile=newcomer.ca)
-        self._tls.check_hostname = False
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> None:
-        time.sleep(3)  # a new password is known everywhere by then
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._done.wait(0.5):
-            try:
-                self._look()
-            except (OSError, imaplib.IMAP4.error, smtplib.SMTPException) as error:
-                self._newcomer.failures.append(f"{time.ctime()}: {error}")
-            self._newcomer.looks += 1
-
-    def _look(self) -> None:
-        address = f"198.51.100.{FIRST}"
-        with imaplib.IMAP4_SSL(address, ssl_context=self._tls, timeout=10) as imap:
-            imap.login(self._email, self._password)
-        with smtplib.SMTP(address, 587, timeout=10) as smtp:
-            smtp.starttls(context=self._tls)
-            smtp.login(self._email, self._password)
-            text = f"From: {self._email}\r\nSubject: still here\r\n\r\nYes.\r\n"
-            smtp.sendmail(self._email, ["walter@worldpost.org"], text)

@@ -12,13 +12,13 @@ from worldkit import Queue, World
 
 from orchestrator import db
 from orchestrator.fleet import Fleet
-from orchestrator.leaving import Leaving
 from orchestrator.models import (
     Host,
 )
 from orchestrator.services import (
     clusters,
 )
+from orchestrator.work.leaving import Leaving
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from orchestrator.models import (
     Zone,
     utcnow,
 )
-from orchestrator.publication import Publication
 from orchestrator.services import domains, registrations
-from orchestrator.zone_hosting import ZoneHosting, ZoneTrouble
+from orchestrator.work.publication import Publication
+from orchestrator.work.zone_hosting import ZoneHosting, ZoneTrouble
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from orchestrator.issuers.authority import Authority
 from orchestrator.issuers.files import Files
 from orchestrator.issuers.issued import IssuanceError, Issued, key_text
 from orchestrator.models import AcmeAccount, Certificate, Condition, Host, Issuance, utcnow
-from orchestrator.renewals import Renewals
 from orchestrator.services import certificates, conditions, hosts, issuances
 from orchestrator.settings import CertificateSource
 from orchestrator.spec import carried
+from orchestrator.work.renewals import Renewals
 
 NAMES = ("mx1.fleetlab.net", "ip-198-51-100-21.fleetlab.net")
 AUTHORITY, FILES, ACME = CertificateSource

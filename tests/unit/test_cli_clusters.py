@@ -14,7 +14,6 @@ from worldkit import World
 from orchestrator import db
 from orchestrator.cli import mailfleet
 from orchestrator.cli.app import App
-from orchestrator.leaving import Leaving
 from orchestrator.models import (
     AddressState,
     Cluster,
@@ -27,6 +26,7 @@ from orchestrator.services import (
     credentials,
     relocations,
 )
+from orchestrator.work.leaving import Leaving
 
 Run = Callable[..., Result]
 

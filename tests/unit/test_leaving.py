@@ -8,7 +8,6 @@ from worldkit import Queue, World
 
 from orchestrator import db
 from orchestrator.hosts import postqueue
-from orchestrator.leaving import Leaving
 from orchestrator.models import (
     Cluster,
     Host,
@@ -16,6 +15,7 @@ from orchestrator.models import (
 from orchestrator.services import (
     cluster_domains,
 )
+from orchestrator.work.leaving import Leaving
 
 
 def test_an_mta_leaves_when_none_of_the_clusters_mail_is_left(

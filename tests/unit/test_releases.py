@@ -15,9 +15,9 @@ from orchestrator.db import reading, writing
 from orchestrator.errors import Conflict
 from orchestrator.models import Address, Condition, Host, Release, ReleaseState, utcnow
 from orchestrator.overview import lines
-from orchestrator.rollouts import Rollouts
 from orchestrator.services import conditions, releases
 from orchestrator.settings import BUILT_IN_TEMPLATES, Settings
+from orchestrator.work.rollouts import Rollouts
 
 
 class Fleet:

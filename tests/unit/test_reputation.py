@@ -14,9 +14,6 @@ from orchestrator.conditions import Reason, Status, Type
 from orchestrator.dns.dnsbl import query_name
 from orchestrator.errors import Conflict, Invalid, Unavailable
 from orchestrator.models import Address, AddressState, Host, utcnow
-from orchestrator.proofs import Proofs
-from orchestrator.publication import Publication
-from orchestrator.reputation import Reputation
 from orchestrator.services import (
     addresses,
     clusters,
@@ -26,6 +23,9 @@ from orchestrator.services import (
     hosts,
     reputation,
 )
+from orchestrator.work.proofs import Proofs
+from orchestrator.work.publication import Publication
+from orchestrator.work.reputation import Reputation
 
 ZONE = "bl.lists.net"
 IP, NAME = "198.51.100.21", "ip-198-51-100-21.fleetlab.net"

@@ -31,7 +31,6 @@ from orchestrator.models import (
     Zone,
     utcnow,
 )
-from orchestrator.publication import Publication
 from orchestrator.services import (
     conditions,
     domains,
@@ -43,6 +42,7 @@ from orchestrator.services import (
     scheduled,
 )
 from orchestrator.services.restored import Held
+from orchestrator.work.publication import Publication
 
 MADE = datetime(2026, 5, 1, 2, 0, tzinfo=UTC)
 REASON = "restored from the backup of 2026-05-01 02:00:00 UTC"

@@ -14,8 +14,8 @@ from storekit import Store
 from api.dispatch import Dispatcher
 from orchestrator import db
 from orchestrator.models import ScheduledMessage, ScheduledState, utcnow
-from orchestrator.postman import Postman
 from orchestrator.services import purge, scheduled
+from orchestrator.work.postman import Postman
 
 Client = TestClient[Dispatcher]
 

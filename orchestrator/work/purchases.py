@@ -27,7 +27,7 @@ from orchestrator.registrars.registrar import (
 )
 from orchestrator.services import registrations
 from orchestrator.settings import RegistrarKind, Settings
-from orchestrator.zone_hosting import ZoneHosting, ZoneTrouble
+from orchestrator.work.zone_hosting import ZoneHosting, ZoneTrouble
 
 log = logging.getLogger(__name__)
 

@@ -25,11 +25,11 @@ from orchestrator.dns.records import (
 from orchestrator.dns.resolver import Resolver
 from orchestrator.dns.verification import Observation, gather, negative_ttl, verify_ptr
 from orchestrator.models import Address, Cluster, DkimKey, DkimState, Domain, Host, utcnow
-from orchestrator.publication import Publication
 from orchestrator.services import clusters, conditions, dkim_rotation, domains, ledger, reputation
 from orchestrator.services.rows import lock_name
 from orchestrator.services.wake import wake_cluster, wake_workspace
 from orchestrator.settings import Settings
+from orchestrator.work.publication import Publication
 
 TYPES = {
     Purpose.OWNERSHIP: Type.OWNERSHIP_PROVEN,
