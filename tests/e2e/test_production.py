@@ -213,7 +213,7 @@ def _typed() -> Iterator[Any]:
                 yield pytest.param(new, id=f"{page}-{title}")
 
 
-@pytest.mark.parametrize("lines", _typed())
+@pytest.mark.parametrize("lines", list(_typed()))
 def test_the_commands_of_another_page(newcomer: Newcomer, lines: list[str]) -> None:
     control = newcomer.control
     run = json.loads(control.ok("reconcile history mx1 --limit 1 --json"))[0]["run"]
