@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RIVALS := $(VENV)/rivals
+BESIDE := $(VENV)/beside.log
 # The Debian that `make deb` is for.
 DEBIAN ?= 13
 # The engine and the image builder of the lab, and a mail client to try it with.
@@ -36,12 +37,13 @@ vagrant-destroy:
 	cd vagrant && vagrant destroy --force
 
 # There is one lab: what needs its hosts runs in one process. That waits more than it reckons, so
-# what doesn't need it runs beside it, behind it in the queue for processors, and is shown at its
-# end. What brings machines of its own would slow the lab's: it comes last.
-test: lint counterparts up
-	@nice -n 19 $(BIN)/pytest -n 2 -m "not lab" > .lab/beside.log 2>&1 & beside=$$!; \
+# what doesn't need it runs beside it from the beginning, behind it in the queue for processors, and
+# is shown at its end. What brings machines of its own would slow the lab's: it comes last.
+test: install counterparts
+	@nice -n 19 $(BIN)/pytest -n 2 -m "not lab" > $(BESIDE) 2>&1 & beside=$$!; \
+	$(MAKE) --no-print-directory -j 2 lint up || { kill $$beside; exit 1; }; \
 	$(BIN)/pytest -m "lab and not own_machines" --ignore=tests/chaos; lab=$$?; \
-	wait $$beside; other=$$?; cat .lab/beside.log; \
+	wait $$beside; other=$$?; cat $(BESIDE); \
 	test $$lab = 0 && test $$other = 0
 	$(BIN)/pytest tests/chaos
 	$(BIN)/pytest -m own_machines
