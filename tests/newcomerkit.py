@@ -22,6 +22,7 @@ PLACES = {
     "out-203-0-113-11": f"ip-198-51-100-{FIRST}",
     "203.0.113.10": f"198.51.100.{HOST}",
     "203.0.113.11": f"198.51.100.{FIRST}",
+    "203.0.113.1 from": "198.51.100.80 from",
     "203.0.113.53": "198.51.100.52",
     "--tsig-name fleet": "--tsig-name mailfleet-lab",
     "somebody@example.org": "walter@worldpost.org",
