@@ -6,7 +6,7 @@ root=$1
 
 chroot "$root" useradd --create-home --shell /bin/bash vagrant
 install -d -m 0700 "$root/home/vagrant/.ssh"
-# The key that everybody knows; Vagrant puts another in its place when it first logs in.
+# The key that everybody knows; Vagrant may put another in its place.
 cat /usr/share/rubygems-integration/all/gems/vagrant-[0-9]*/keys/vagrant.pub \
     > "$root/home/vagrant/.ssh/authorized_keys"
 chroot "$root" chown -R vagrant: /home/vagrant/.ssh

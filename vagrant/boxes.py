@@ -32,7 +32,7 @@ Vagrant.configure("2") do |config|
   config.vm.provider "libvirt" do |libvirt|
     libvirt.kernel = File.expand_path("vmlinuz", __dir__)
     libvirt.initrd = File.expand_path("initrd.img", __dir__)
-    libvirt.cmd_line = "root=/dev/vda rw console=ttyS0 net.ifnames=0"
+    libvirt.cmd_line = "root=/dev/vda rw console=ttyS0 net.ifnames=0 quiet"
   end
 end
 """

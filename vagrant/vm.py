@@ -47,7 +47,9 @@ OTHER = {
 #: What Vagrant reads before the fleet's own Vagrantfile. Nothing on these disks is to last.
 VAGRANTFILE = """\
 Vagrant.configure("2") do |config|
-  config.vm.boot_timeout = {boot_timeout}
+  config.ssh.insert_key = false
+  config.vm.boot_timeout = {timeout}
+  config.vm.graceful_halt_timeout = {timeout}
   config.vm.provider "libvirt" do |libvirt|
     libvirt.driver = "{driver}"
     libvirt.cpu_mode = "{cpu_mode}"
@@ -60,7 +62,8 @@ Vagrant.configure("2") do |config|
   end
 end
 """
-BOOT_TIMEOUT = 900
+#: Seconds for a boot, and for a machine to go down.
+TIMEOUT = 900
 #: How many times longer than usual the fleet waits for its machines.
 PATIENCE = 6.0
 ANSWER_TIMEOUT = 30.0
@@ -222,7 +225,7 @@ def _configure(driver: str) -> dict[str, str]:
     described = DIRECTORY / "fleet.toml"
     described.write_text(f"patience = {PATIENCE}\n{text}")
     mode = "host-passthrough" if driver == "kvm" else "custom"
-    values = {"driver": driver, "cpu_mode": mode, "name": NAME, "boot_timeout": BOOT_TIMEOUT}
+    values = {"driver": driver, "cpu_mode": mode, "name": NAME, "timeout": TIMEOUT}
     (HOME / "Vagrantfile").write_text(VAGRANTFILE.format(**values))
     return {
         **os.environ,
@@ -231,7 +234,6 @@ def _configure(driver: str) -> dict[str, str]:
         "VAGRANT_HOME": str(HOME),
         "VAGRANT_DOTFILE_PATH": str(DOT),
         "VAGRANT_CHECKPOINT_DISABLE": "1",
-        "VAGRANT_MAX_REBOOT_RETRY_DURATION": str(BOOT_TIMEOUT),
     }
 
 
