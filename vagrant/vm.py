@@ -136,10 +136,10 @@ def _destroy(environment: Mapping[str, str]) -> None:
 
 
 def _box(system: str) -> Path:
-    """A system's box, built where there is none of today's recipe."""
-    target = DIRECTORY / f"{boxes.recipe(system).tag.replace('/', '-').replace(':', '-')}.box"
+    """A system's box, built where there is none that was made as it would be now."""
+    target = DIRECTORY / f"{system}-{boxes.version(system)}.box"
     if not target.exists():
-        for old in DIRECTORY.glob(f"mailfleet-{system}-*.box"):
+        for old in DIRECTORY.glob(f"{system}-*.box"):
             old.unlink()
         boxes.build(system, target)
     return target
