@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -101,6 +102,7 @@ def _check(say: Reporter) -> None:
             driver = "kvm" if _kvm_runs(built["debian12"]) else "qemu"
             say.note(f"its driver is {driver}")
             environment = _configure(driver)
+            stack.callback(shutil.rmtree, HOME)
         if DOT.exists():
             say.note("an earlier run ended before its machines did")
             _destroy(environment)
@@ -113,7 +115,6 @@ def _check(say: Reporter) -> None:
         finally:
             with say.stage("vagrant destroy"):
                 _destroy(environment)
-    shutil.rmtree(HOME)
 
 
 def _vagrant(environment: Mapping[str, str], *arguments: str | Path) -> None:
@@ -200,17 +201,19 @@ def _virsh(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def _kvm_runs(box: Path) -> bool:
     """Whether a kernel starts with KVM: a device that is there may still not run one."""
-    with tarfile.open(box) as tar, (DIRECTORY / "vmlinuz").open("wb") as kernel:
+    with tarfile.open(box) as tar, tempfile.NamedTemporaryFile() as kernel:
         found = tar.extractfile("./vmlinuz")
         assert found is not None  # a file
         shutil.copyfileobj(found, kernel)
-    # It finds no disk and reboots at once, which ends QEMU.
-    command = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-m", "256", "-no-reboot"]
-    command += ["-nodefaults", "-display", "none", "-append", "panic=-1", "-kernel", kernel.name]
-    try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=KVM_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        return False
+        kernel.flush()
+        # It finds no disk and reboots at once, which ends QEMU.
+        command = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-m", "256"]
+        command += ["-nodefaults", "-display", "none", "-no-reboot"]
+        command += ["-kernel", kernel.name, "-append", "panic=-1"]
+        try:
+            done = subprocess.run(command, capture_output=True, check=False, timeout=KVM_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            return False
     return done.returncode == 0
 
 
