@@ -14,9 +14,12 @@ PACKAGES := $(shell command -v dockerd >/dev/null || echo docker.io) iptables mm
 	swaks libnet-ssleay-perl libio-socket-inet6-perl
 # What the tests compare with or talk to: mail clients, PostgreSQL, a CA, a name server, Vagrant.
 COUNTERPARTS := isync pebble bind9-dnsutils postgresql faketime knot vagrant vagrant-libvirt
+# What runs virtual machines.
+HYPERVISOR := vagrant vagrant-libvirt libvirt-daemon-system libvirt-clients \
+	qemu-system-x86 qemu-utils dnsmasq-base
 PROVIDER ?= docker
 
-.PHONY: install up down vagrant-up vagrant-destroy test chaos lint deb bench clean packages counterparts
+.PHONY: install up down vagrant-up vagrant-destroy vagrant-vm test chaos lint deb bench clean packages counterparts
 
 install: packages $(STAMP)
 
@@ -35,6 +38,11 @@ vagrant-up: install
 
 vagrant-destroy:
 	cd vagrant && vagrant destroy --force
+
+# The fleet on boxes that we build, from their making to their end. By hand: it takes long.
+vagrant-vm: install
+	@$(call debian,$(HYPERVISOR))
+	$(BIN)/python vagrant/vm.py
 
 # There is one lab: what needs its hosts runs in one process. That waits more than it reckons, so
 # what doesn't need it runs beside it from the beginning, behind it in the queue for processors, and

@@ -9,6 +9,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import msgspec
+
 from orchestrator import db, secrets, settings
 from orchestrator.lab.errors import LabError
 from orchestrator.lab.state import State
@@ -21,11 +23,14 @@ PROCESSES = {
 }
 OPERATOR_TOKEN_FILE = "operator.token"  # noqa: S105 - a file name
 STOP_SECONDS = 20.0
+#: What Mailfleet waits for on machines, and has to wait longer for on slow ones.
+WAITS = ("ssh_connect_timeout", "ssh_command_timeout", "apply_timeout", "egress_timeout")
 
 
 def configure(state: State, topology: Topology) -> Settings:
     """Write the lab's ``mailfleet.toml``, make the master key, and migrate the database."""
     network = topology.network
+    usual = {field.name: field.default for field in msgspec.structs.fields(Settings)}
     state.password(OPERATOR_TOKEN_FILE)
     state.write(
         "mailfleet.toml",
@@ -55,6 +60,7 @@ def configure(state: State, topology: Topology) -> Settings:
                 f'dnsbl_zones = ["{topology.dns.blocklist}"]',
                 "reputation_interval = 10.0",
                 "quarantine_seconds = 5.0",
+                *(f"{name} = {topology.seconds(usual[name])}" for name in WAITS),
                 f'metrics_listen = "127.0.0.1:{topology.control_plane.metrics_port}"',
                 "",
             ]

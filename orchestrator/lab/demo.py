@@ -156,7 +156,8 @@ def run(
     tenant = Tenant(url, token)
     try:
         boxes = _mailboxes(tenant, topology, note, lambda: control_plane.check(state))
-        return [_prove(tenant, world, box, described, note) for box in boxes]
+        seconds = topology.seconds(DELIVERY_SECONDS)
+        return [_prove(tenant, world, box, described, note, seconds=seconds) for box in boxes]
     finally:
         tenant.close()
 
@@ -167,6 +168,7 @@ def _mailboxes(
     domain = topology.demo.domain
     if domain not in {row["name"] for row in tenant.call("GET", "/domains")}:
         tenant.call("POST", "/domains", {"name": domain})
+    seconds = topology.seconds(CONVERGE_SECONDS)
     wanted = [f"{name}@{domain}" for name in topology.demo.mailboxes.values()]
     existing = {row["email"] for row in tenant.call("GET", "/mailboxes")}
     missing = [email for email in wanted if email not in existing]
@@ -178,19 +180,25 @@ def _mailboxes(
         rows = [row for row in tenant.call("GET", "/mailboxes") if row["email"] in wanted]
         return rows if all(row["status"] == "active" for row in rows) else None
 
-    boxes = wait_for("active mailboxes on both hosts", CONVERGE_SECONDS, active, alive)
+    boxes = wait_for("active mailboxes on both hosts", seconds, active, alive)
     note(f"waiting for {domain} to be seen in DNS")
 
     def seen() -> bool | None:
         row = next(row for row in tenant.call("GET", "/domains") if row["name"] == domain)
         return all(row[flag] for flag in ("spfOk", "dkimOk", "dmarcOk", "mxOk")) or None
 
-    wait_for(f"all records of {domain}", CONVERGE_SECONDS, seen, alive)
+    wait_for(f"all records of {domain}", seconds, seen, alive)
     return boxes
 
 
 def _prove(
-    tenant: Tenant, world: World, box: Any, described: Any, note: Callable[[str], None]
+    tenant: Tenant,
+    world: World,
+    box: Any,
+    described: Any,
+    note: Callable[[str], None],
+    *,
+    seconds: float,
 ) -> Proof:
     note(f"sending from {box['email']} and waiting for the answer")
     sent = tenant.call(
@@ -203,7 +211,7 @@ def _prove(
         },
     )
     arrived = wait_for(
-        f"the message of {box['email']}", DELIVERY_SECONDS, lambda: world.find(sent["messageId"])
+        f"the message of {box['email']}", seconds, lambda: world.find(sent["messageId"])
     )
     answer_id = world.reply(arrived)
 
@@ -211,7 +219,7 @@ def _prove(
         page = tenant.call("GET", f"/mailboxes/{box['id']}/messages")
         return next((m["uid"] for m in page["messages"] if m["messageId"] == answer_id), None)
 
-    uid = wait_for(f"the answer to {box['email']}", DELIVERY_SECONDS, answered)
+    uid = wait_for(f"the answer to {box['email']}", seconds, answered)
     detail = tenant.call("GET", f"/mailboxes/{box['id']}/messages/{uid}")
     if "it arrived" not in detail["text"]:
         raise LabError(f"the answer to {box['email']} came back changed: {detail['text']!r}")

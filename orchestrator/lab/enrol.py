@@ -91,7 +91,7 @@ def _admit(engine: Engine, vault: Vault, topology: Topology, options: Settings) 
 
     No reconciler runs yet; the tenant's addresses must be free before the hosts' first pass.
     """
-    deadline = time.monotonic() + ADMISSION_SECONDS
+    deadline = time.monotonic() + topology.seconds(ADMISSION_SECONDS)
     with ControlPlane(engine, options, vault) as control:
         while new := _new(engine, topology):
             for host_id in {row.host_id for row in new}:

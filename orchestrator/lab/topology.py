@@ -122,6 +122,12 @@ class Topology:
     demo: Demo
     #: Vagrant's box for each provider and operating system.
     vagrant: dict[str, dict[str, str]]
+    #: How many times longer than usual Vagrant's machines may take: emulated ones are slow.
+    patience: float = 1.0
+
+    def seconds(self, usual: float) -> float:
+        """Return how long to wait for these machines for what usually takes so long at most."""
+        return usual * self.patience
 
     def hostname(self, host: Host) -> str:
         """Return the host's full name."""

@@ -47,6 +47,7 @@ def describe(topology: Topology, state: State) -> dict[str, Any]:
             "control_plane6": str(net.control_plane6),
             "prefix6": net.ipv6.prefixlen,
         },
+        "boot_timeout": topology.seconds(BOOT_TIMEOUT),
         "machines": [
             {
                 "name": name,
@@ -95,11 +96,13 @@ def converge(topology: Topology, state_dir: Path, say: Reporter) -> list[Proof]:
     with state.lock():
         with say.stage("boot"):
             for host in topology.hosts:
-                _wait_for_ssh(host.address, time.monotonic() + BOOT_TIMEOUT)
+                deadline = time.monotonic() + topology.seconds(BOOT_TIMEOUT)
+                _wait_for_ssh(host.address, deadline)
+        patience = topology.seconds(SERVICE_TIMEOUT)
         with say.stage("dns"):
-            nameserver.wait_ready(topology, deadline=time.monotonic() + SERVICE_TIMEOUT)
+            nameserver.wait_ready(topology, deadline=time.monotonic() + patience)
         with say.stage("world"):
-            world.wait_ready(topology, deadline=time.monotonic() + SERVICE_TIMEOUT)
+            world.wait_ready(topology, deadline=time.monotonic() + patience)
         lines = [
             mailhosts.known_hosts(topology, host, _host_keys(state, host.name))
             for host in topology.hosts
