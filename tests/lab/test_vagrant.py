@@ -15,7 +15,7 @@ from labkit import BIN, ROOT
 
 from orchestrator.lab import containers, engine, network, topology
 
-pytestmark = [pytest.mark.lab, pytest.mark.own_machines]
+pytestmark = [pytest.mark.lab, pytest.mark.own_fleet]
 
 #: What differs from inventory/lab.toml; 198.18.0.0/15 is for tests of networks (RFC 2544).
 OTHER = {
