@@ -12,10 +12,11 @@ DEBIAN ?= 13
 PACKAGES := $(shell command -v dockerd >/dev/null || echo docker.io) iptables mmdebstrap \
 	debian-archive-keyring iproute2 openssh-client ca-certificates curl \
 	swaks libnet-ssleay-perl libio-socket-inet6-perl
+VAGRANT := vagrant vagrant-libvirt
 # What the tests compare with or talk to: mail clients, PostgreSQL, a CA, a name server, Vagrant.
-COUNTERPARTS := isync pebble bind9-dnsutils postgresql faketime knot vagrant vagrant-libvirt
+COUNTERPARTS := isync pebble bind9-dnsutils postgresql faketime knot $(VAGRANT)
 # What runs virtual machines.
-HYPERVISOR := vagrant vagrant-libvirt libvirt-daemon-system libvirt-clients \
+HYPERVISOR := $(VAGRANT) libvirt-daemon-system libvirt-clients \
 	qemu-system-x86 qemu-utils dnsmasq-base
 PROVIDER ?= docker
 
@@ -32,7 +33,7 @@ down: $(STAMP)
 # The same fleet as Vagrant's machines. Its docker provider wants an engine that runs already.
 vagrant-up: install
 	@command -v vagrant >/dev/null || { apt-get update -qq && \
-		apt-get install -y -qq --no-install-recommends vagrant vagrant-libvirt; }
+		apt-get install -y -qq --no-install-recommends $(VAGRANT); }
 	$(BIN)/mailfleet lab vagrant prepare $(PROVIDER) --state vagrant/.fleet
 	cd vagrant && vagrant up --provider=$(PROVIDER)
 

@@ -22,9 +22,20 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def sections(page: Path) -> dict[str, str]:
+    """The text under each of its headings, by heading; without what stands above the first."""
+    parts = re.split(r"^##+ ", page.read_text(), flags=re.MULTILINE)[1:]
+    return {title: text for title, _, text in (part.partition("\n") for part in parts)}
+
+
+def fenced(text: str, kind: str) -> list[str]:
+    """The fenced blocks of a kind, such as ``sh``, in a text."""
+    return [dedent(block) for _, found, block in _FENCED.findall(text) if found == kind]
+
+
 def blocks(page: Path, kind: str) -> list[str]:
-    """Its fenced blocks of a kind, such as ``sh``."""
-    return [dedent(text) for _, found, text in _FENCED.findall(page.read_text()) if found == kind]
+    """The fenced blocks of a kind in a page."""
+    return fenced(page.read_text(), kind)
 
 
 def prose(page: Path) -> str:

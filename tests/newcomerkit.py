@@ -1,7 +1,6 @@
 """A newcomer's two machines, and what the pages say to type there."""
 
 import imaplib
-import re
 import smtplib
 import ssl
 import threading
@@ -34,12 +33,9 @@ PLACES = {
 
 def sections(page: str) -> dict[str, list[str]]:
     """The ``console`` blocks under each heading of a page, as a newcomer to the lab types them."""
-    found: dict[str, list[str]] = {}
-    text = (ROOT / "docs" / page).read_text()
-    for part in re.split(r"^##+ ", text, flags=re.MULTILINE)[1:]:
-        title, _, below = part.partition("\n")
-        blocks = re.findall(r"^```console\n(.*?)^```", below, re.DOTALL | re.MULTILINE)
-        scripts = [docskit.typed(block) for block in blocks]
+    found = {}
+    for title, text in docskit.sections(ROOT / "docs" / page).items():
+        scripts = [docskit.typed(block) for block in docskit.fenced(text, "console")]
         for example, ours in PLACES.items():
             scripts = [script.replace(example, ours) for script in scripts]
         found[title] = scripts

@@ -6,16 +6,12 @@ A box is a disk without a boot loader: its kernel lies beside it, and its own Va
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
-import subprocess
 import tarfile
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.lab import images
-from orchestrator.lab.errors import LabError
 from orchestrator.lab.images import Recipe
 
 HERE = Path(__file__).resolve().parent
@@ -78,36 +74,21 @@ def build(system: str, target: Path) -> None:
         root, box = work / "root", work / "box"
         root.mkdir()
         box.mkdir()
-        _run(recipe(system).command(work / "root.tar"), work)
-        _run(["tar", "-C", str(root), "--numeric-owner", "-xf", str(work / "root.tar")], work)
+        tar, disk = work / "root.tar", work / "disk"
+        for command in (
+            recipe(system).command(tar),
+            ["tar", "-C", str(root), "--numeric-owner", "-xf", str(tar)],
+            ["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(disk), f"{DISK}G"],
+            ["qemu-img", "convert", "-O", "qcow2", str(disk), str(box / "box.img")],
+        ):
+            images.run(f"building {name(system)}", command, work)
         for kind in ("vmlinuz", "initrd.img"):
             (found,) = (root / "boot").glob(f"{kind}-*")
             shutil.copy(found, box / kind)
-        disk = work / "disk"
-        _run(["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(disk), f"{DISK}G"], work)
-        _run(["qemu-img", "convert", "-O", "qcow2", str(disk), str(box / "box.img")], work)
         (box / "Vagrantfile").write_text(VAGRANTFILE)
         metadata = {"provider": "libvirt", "format": "qcow2", "virtual_size": DISK}
         (box / "metadata.json").write_text(json.dumps(metadata))
         whole = work / "whole"
-        with tarfile.open(whole, "w") as tar:
-            tar.add(box, arcname=".")
+        with tarfile.open(whole, "w") as archive:
+            archive.add(box, arcname=".")
         whole.replace(target)
-
-
-def _run(command: Sequence[str], work: Path) -> None:
-    environment = {**os.environ, "TMPDIR": str(work), "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(
-        # A build must not go on behind the back of whoever was killed.
-        ["setpriv", "--pdeathsig=TERM", *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-        env=environment,
-    )
-    if done.returncode != 0:
-        tail = "\n".join(done.stdout.splitlines()[-15:])
-        raise LabError(f"{command[0]} failed; the end of its log:\n{tail}")

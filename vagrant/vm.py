@@ -12,17 +12,15 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boxes
+import hypervisor
 from rich.console import Console
 
-from orchestrator.lab import topology
+from orchestrator.lab import beside
 from orchestrator.lab.errors import LabError
 from orchestrator.lab.reporter import Reporter
 
@@ -33,18 +31,7 @@ HOME = DIRECTORY / "home"
 DOT = DIRECTORY / "dot"
 STATE = DIRECTORY / "fleet"
 NAME = "mailfleet-vm"
-#: What differs from inventory/lab.toml; 198.18.0.0/15 is for tests of networks (RFC 2544).
-OTHER = {
-    '"mailfleet-lab"\nipv4': f'"{NAME}"\nipv4',
-    "198.51.100.": "198.18.52.",
-    "100.51.198.in-addr.arpa": "52.18.198.in-addr.arpa",
-    "2001:db8:51:": "2001:db8:53:",
-    "0.0.0.0.1.5.0.0.8": "0.0.0.0.3.5.0.0.8",
-    "api_port = 8025": "api_port = 8031",
-    "metrics_port = 8026": "metrics_port = 8032",
-    "debian/bookworm64": boxes.name("debian12"),
-    "debian/trixie64": boxes.name("debian13"),
-}
+NUMBER = 52  # of its networks
 #: What Vagrant reads before the fleet's own Vagrantfile. Nothing on these disks is to last.
 VAGRANTFILE = """\
 Vagrant.configure("2") do |config|
@@ -67,9 +54,6 @@ end
 TIMEOUT = 900
 #: How many times longer than usual the fleet waits for its machines.
 PATIENCE = 6.0
-ANSWER_TIMEOUT = 30.0
-#: Enough for KVM to start a kernel, which then finds no disk and ends QEMU.
-KVM_TIMEOUT = 30.0
 
 
 def main() -> int:
@@ -97,9 +81,9 @@ def _check(say: Reporter) -> None:
         built = dict(zip(boxes.SYSTEMS, pool.map(_box, boxes.SYSTEMS), strict=True))
     with contextlib.ExitStack() as stack:
         with say.stage("libvirt"):
-            stack.enter_context(_libvirt())
-            stack.enter_context(_pool())
-            driver = "kvm" if _kvm_runs(built["debian12"]) else "qemu"
+            stack.enter_context(hypervisor.running(DIRECTORY))
+            stack.enter_context(hypervisor.pool(NAME, POOL))
+            driver = "kvm" if hypervisor.kvm_runs(built["debian12"]) else "qemu"
             say.note(f"its driver is {driver}")
             environment = _configure(driver)
             stack.callback(shutil.rmtree, HOME)
@@ -128,7 +112,8 @@ def _vagrant(environment: Mapping[str, str], *arguments: str | Path) -> None:
 def _destroy(environment: Mapping[str, str]) -> None:
     """Destroy the machines, and see that nothing of theirs is left."""
     _vagrant(environment, "destroy", "--force")
-    listed = [_virsh(kind, "--all", "--name").stdout.split() for kind in ("list", "net-list")]
+    kinds = ("list", "net-list")
+    listed = [hypervisor.virsh(kind, "--all", "--name").stdout.split() for kind in kinds]
     left = [name for names in listed for name in names if name.startswith(NAME)]
     left += [str(STATE)] if STATE.exists() else []
     if left:
@@ -146,98 +131,20 @@ def _box(system: str) -> Path:
     return target
 
 
-@contextlib.contextmanager
-def _libvirt() -> Iterator[None]:
-    """Libvirt's daemon: the one that answers, or our own for as long as the block runs."""
-    if _virsh("version").returncode == 0:
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        for name in ("virtlogd", "libvirtd"):
-            stack.enter_context(_daemon(name))
-        deadline = time.monotonic() + ANSWER_TIMEOUT
-        while _virsh("version").returncode != 0:
-            if time.monotonic() > deadline:
-                log = (DIRECTORY / "libvirtd.log").read_text(errors="replace")
-                raise LabError(f"libvirtd doesn't answer; its log:\n{log[-1500:]}")
-            time.sleep(0.2)
-        yield
-
-
-@contextlib.contextmanager
-def _daemon(name: str) -> Iterator[None]:
-    with (DIRECTORY / f"{name}.log").open("wb") as log:
-        # In a session of its own it outlives Ctrl-C until the machines are destroyed.
-        command = ["setpriv", "--pdeathsig=TERM", name]
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@contextlib.contextmanager
-def _pool() -> Iterator[None]:
-    """A directory for the disks, which libvirt forgets with the block."""
-    POOL.mkdir(mode=0o711, exist_ok=True)
-    _virsh("pool-destroy", NAME)
-    done = _virsh("pool-create-as", NAME, "dir", "--target", str(POOL))
-    if done.returncode != 0:
-        raise LabError(f"libvirt makes no place for disks: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        _virsh("pool-destroy", NAME)
-        shutil.rmtree(POOL)
-
-
-def _virsh(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["virsh", "--connect", "qemu:///system", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def _kvm_runs(box: Path) -> bool:
-    """Whether a kernel starts with KVM: a device that is there may still not run one."""
-    with tarfile.open(box) as tar, tempfile.NamedTemporaryFile() as kernel:
-        found = tar.extractfile("./vmlinuz")
-        assert found is not None  # a file
-        shutil.copyfileobj(found, kernel)
-        kernel.flush()
-        # It finds no disk and reboots at once, which ends QEMU.
-        command = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-m", "256"]
-        command += ["-nodefaults", "-display", "none", "-no-reboot"]
-        command += ["-kernel", kernel.name, "-append", "panic=-1"]
-        try:
-            done = subprocess.run(command, capture_output=True, check=False, timeout=KVM_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            return False
-    return done.returncode == 0
-
-
 def _configure(driver: str) -> dict[str, str]:
     """Write the fleet's description and Vagrant's configuration, and return its environment."""
-    text = topology.DEFAULT_FILE.read_text()
-    for ours, other in OTHER.items():
-        if ours not in text:
-            raise LabError(f"inventory/lab.toml has no {ours!r} any more: see OTHER in {__file__}")
-        text = text.replace(ours, other)
+    others = {
+        "debian/bookworm64": boxes.name("debian12"),
+        "debian/trixie64": boxes.name("debian13"),
+    }
+    text = beside.description(NAME, NUMBER, others)
     HOME.mkdir(mode=0o711, exist_ok=True)
     described = DIRECTORY / "fleet.toml"
     described.write_text(f"patience = {PATIENCE}\n{text}")
     mode = "host-passthrough" if driver == "kvm" else "custom"
     values = {"driver": driver, "cpu_mode": mode, "name": NAME, "timeout": TIMEOUT}
     (HOME / "Vagrantfile").write_text(VAGRANTFILE.format(**values))
-    return {
-        **os.environ,
-        "FLEET_STATE": str(STATE),
-        "FLEET_TOPOLOGY": str(described),
-        "VAGRANT_HOME": str(HOME),
-        "VAGRANT_DOTFILE_PATH": str(DOT),
-        "VAGRANT_CHECKPOINT_DISABLE": "1",
-    }
+    return {**os.environ, **beside.environment(described, STATE, HOME, DOT)}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -158,23 +158,33 @@ def _build(client: Any, recipe: Recipe, workdir: Path, note: Callable[[str], Non
     note(f"building {recipe.tag} from Debian {recipe.suite} packages")
     with tempfile.TemporaryDirectory(prefix="image-", dir=workdir) as directory:
         tar = Path(directory) / "root.tar"
-        done = subprocess.run(
-            # A build must not go on behind the back of a killed `up`.
-            ["setpriv", "--pdeathsig=TERM", *recipe.command(tar)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-            env={**os.environ, "TMPDIR": directory, "LC_ALL": "C.UTF-8"},
-        )
-        if done.returncode != 0:
-            tail = "\n".join(done.stdout.splitlines()[-15:])
-            raise LabError(f"building {recipe.name} failed; the end of its log:\n{tail}")
+        run(f"building {recipe.name}", recipe.command(tar), Path(directory))
         name, tag = recipe.tag.split(":")
         client.api.import_image_from_file(str(tar), repository=name, tag=tag)
     return recipe.tag
+
+
+def run(what: str, command: Sequence[str], workdir: Path) -> None:
+    """Run one step of a build; it ends with this process.
+
+    :param what: what it is a step of, for the error.
+    :param workdir: for its temporary files.
+    :raises LabError: with the end of its log when it fails.
+    """
+    done = subprocess.run(
+        # A build must not go on behind the back of whoever was killed.
+        ["setpriv", "--pdeathsig=TERM", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+        env={**os.environ, "TMPDIR": str(workdir), "LC_ALL": "C.UTF-8"},
+    )
+    if done.returncode != 0:
+        tail = "\n".join(done.stdout.splitlines()[-15:])
+        raise LabError(f"{what} failed; the end of its log:\n{tail}")
 
 
 def _remove_left_over(workdir: Path) -> None:

@@ -246,6 +246,9 @@ def test_a_backup_every_night(newcomer: Newcomer) -> None:
     control.ok("systemctl daemon-reload")
     for script in sections("backup.md")["Every night"]:
         assert ".age" in control.ok(script)
+    opened = "age -d -i key.txt /var/backups/mailfleet/*.age"
+    other = "MAILFLEET_DATABASE_URL=sqlite:////var/lib/mailfleet/night.db"
+    control.ok(f"{opened} | {other} mailfleet restore -; rm /var/lib/mailfleet/night.db*")
 
 
 def test_an_upgrade_while_the_hosts_serve(newcomer: Newcomer, packages: tuple[Path, Path]) -> None:

@@ -23,6 +23,7 @@ from orchestrator.conditions import REMEDIES, Reason, Type
 from orchestrator.settings import BUILT_IN_TEMPLATES, Settings
 
 DOCS = ROOT / "docs"
+SECTIONS = docskit.sections(DOCS / "conditions.md")
 ENTRIES: dict[str, click.Command] = {"mailfleet": mailfleet, "reconcile": reconcile}
 
 
@@ -39,9 +40,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=docskit.name)
 
 @pytest.mark.parametrize("reason", Reason)
 def test_a_reason_is_explained_with_its_remedy(reason: Reason) -> None:
-    sections = re.split(r"^##+ ", read("conditions.md"), flags=re.MULTILINE)
-    (section,) = [text for text in sections if text.partition("\n")[0] == reason]
-    assert one_line(REMEDIES[reason]) in one_line(section)
+    assert one_line(REMEDIES[reason]) in one_line(SECTIONS[reason])
 
 
 @pytest.mark.parametrize("type_", Type)
